@@ -1,0 +1,77 @@
+# The one set of commands, for people and for CI. `make help` lists them.
+
+PYTHON ?= python3.11
+ifeq ($(shell command -v $(PYTHON)),)
+PYTHON := python3
+endif
+VENV := .venv
+BIN := $(VENV)/bin
+OPERATOR ?= demo
+export KEEPLINE_OPERATOR := $(OPERATOR)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Nothing here phones home.
+export DO_NOT_TRACK := 1
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export GX_ANALYTICS_ENABLED := false
+export SCARF_NO_ANALYTICS := true
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test test-deep lint format airflow doctor bench lock clean
+
+help: ## Show these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.run-ready ## Install what keepline runs on, from the hash-pinned lock
+setup-dev: $(VENV)/.dev-ready ## Install what the tests and the linters need, too
+
+$(VENV)/.run-ready: requirements.lock pyproject.toml
+	@PYTHON=$(PYTHON) sh bin/system-packages python3-venv libgomp1
+	@echo "setting up $(VENV) from requirements.lock (about 200 packages, a minute or two) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev-ready: $(VENV)/.run-ready requirements-dev.lock
+	@sh bin/system-packages chromium
+	@$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/.run-ready ## Publish a risk table: the last business day, then the next one each time (OPERATOR=demo)
+	@$(BIN)/keepline run
+
+test: $(VENV)/.dev-ready ## Run all tests
+	@$(BIN)/pytest -q -n 2 --dist loadfile
+
+test-deep: $(VENV)/.dev-ready ## Run all tests with many more generated cases (longer)
+	@HYPOTHESIS_PROFILE=deep $(BIN)/pytest -q -n 2 --dist loadfile
+
+lint: $(VENV)/.dev-ready ## ruff, mypy --strict, sqlfluff (dbt templater), import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@sh bin/sqlfluff lint
+
+format: $(VENV)/.dev-ready ## Format Python and SQL
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+	@sh bin/sqlfluff fix
+
+airflow: $(VENV)/.run-ready ## Start Airflow with the DAGs loaded and print its URL
+	@$(BIN)/keepline airflow
+
+doctor: $(VENV)/.run-ready ## Check this machine, the settings and the connections
+	@$(BIN)/keepline doctor
+
+bench: $(VENV)/.dev-ready ## Measure the simulator against its limit (see bench/README.md)
+	@$(BIN)/python -m bench.simulator
+
+lock: ## Resolve requirements*.in again (needs uv)
+	@uv pip compile requirements.in -o requirements.lock --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --quiet --upgrade
+	@uv pip compile requirements-dev.in -o requirements-dev.lock --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --quiet --upgrade
+
+clean: ## Stop the embedded PostgreSQL and throw away .keepline
+	@test ! -x $(BIN)/keepline || $(BIN)/keepline clean --yes

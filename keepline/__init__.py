@@ -1,0 +1,1 @@
+"""keepline: the customer warehouse that a telecom operator runs every night."""

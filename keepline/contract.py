@@ -1,0 +1,172 @@
+"""The source contract: what each table of an operator must deliver, read from dbt's source YAML.
+
+The YAML under `dbt_project/models/staging/<system>/` is the only place where it is written;
+extraction, raw loading, the landing gate and the docs all read it through this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from keepline.errors import UsageError
+
+PII_KINDS = ("pseudonym", "masked", "vault")
+TYPES = ("text", "integer", "bigint", "decimal(18,2)", "date", "timestamp", "boolean")
+EVENT_DATE = "event_date"
+LOAD_DATE = "load_date"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the contract.
+
+    Attributes:
+        name: name in landing and raw.
+        data_type: one of `TYPES`; timestamps are UTC without a zone.
+        description: what it holds, for people.
+        nullable: whether a row without a value is accepted.
+        codes: the only values accepted, or empty for any.
+        pii: `pseudonym` (replaced by an HMAC), `masked` (middle hidden), `vault` (encrypted, never
+            landed) or None.
+        minimum: smallest number accepted, or None.
+        maximum: largest number accepted, or None.
+        format: named shape of a text before it is pseudonymised (`msisdn`), or None.
+    """
+
+    name: str
+    data_type: str
+    description: str
+    nullable: bool = False
+    codes: tuple[str, ...] = ()
+    pii: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    format: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the contract.
+
+    Attributes:
+        system: source system, which is also the dbt source.
+        name: name in landing and raw, unique over all systems.
+        description: what a row is, for people.
+        key: columns that identify a row within one load date.
+        load_cursor: timestamp that says in which business day's batch a row became known.
+        event_cursor: timestamp or date that says when it happened.
+        columns: every column, those for the vault among them.
+    """
+
+    system: str
+    name: str
+    description: str
+    key: tuple[str, ...]
+    load_cursor: str
+    event_cursor: str
+    columns: tuple[Column, ...]
+
+    @property
+    def landed_columns(self) -> tuple[Column, ...]:
+        """Columns that reach landing: all but the vault's, then the local day of the event."""
+        kept = tuple(column for column in self.columns if column.pii != "vault")
+        return (*kept, Column(EVENT_DATE, "date", "Operator's local day on which it happened."))
+
+    @property
+    def vault_columns(self) -> tuple[Column, ...]:
+        """Columns that only the vault may hold, encrypted."""
+        return tuple(column for column in self.columns if column.pii == "vault")
+
+    def column(self, name: str) -> Column:
+        """Return a column by name; KeyError when the table has none of that name."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+
+@dataclass(frozen=True)
+class Contract(Mapping[str, Table]):
+    """All tables of the contract by name, in the order of the files."""
+
+    tables: dict[str, Table] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Table:
+        return self.tables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tables)
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+
+def load_contract(dbt_dir: Path) -> Contract:
+    """Read the contract from the source YAML of a dbt project.
+
+    Raises:
+        UsageError: a file breaks the rules of the contract; the message names file, table and column.
+    """
+    tables: dict[str, Table] = {}
+    for path in sorted((dbt_dir / "models" / "staging").glob("*/_*__sources.yml")):
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for source in document["sources"]:
+            for raw in source["tables"]:
+                table = _table(source["name"], raw, path)
+                if table.name in tables:
+                    raise UsageError(f"{path.name}: table {table.name} is in the contract twice")
+                tables[table.name] = table
+    if not tables:
+        raise UsageError(f"no source YAML under {dbt_dir}/models/staging")
+    return Contract(tables)
+
+
+def _table(system: str, raw: dict[str, Any], path: Path) -> Table:
+    meta = raw.get("config", {}).get("meta", {})
+    where = f"{path.name}, table {raw.get('name')}"
+    try:
+        table = Table(
+            system=system,
+            name=raw["name"],
+            description=raw["description"],
+            key=tuple(meta["key"]),
+            load_cursor=meta["load_cursor"],
+            event_cursor=meta["event_cursor"],
+            columns=tuple(_column(item, where) for item in raw["columns"]),
+        )
+    except KeyError as error:
+        raise UsageError(f"{where}: {error} is missing") from error
+    names = {column.name for column in table.columns}
+    for name in (*table.key, table.load_cursor, table.event_cursor):
+        if name not in names:
+            raise UsageError(f"{where}: meta names the column {name}, which the table does not have")
+    return table
+
+
+def _column(raw: dict[str, Any], where: str) -> Column:
+    meta = raw.get("config", {}).get("meta", {})
+    column = Column(
+        name=raw["name"],
+        data_type=raw["data_type"],
+        description=raw["description"],
+        nullable=bool(meta.get("nullable", False)),
+        codes=tuple(str(code) for code in meta.get("codes", ())),
+        pii=meta.get("pii"),
+        minimum=meta.get("min"),
+        maximum=meta.get("max"),
+        format=meta.get("format"),
+    )
+    if column.data_type not in TYPES:
+        raise UsageError(
+            f"{where}, column {column.name}: type {column.data_type} is not one of {', '.join(TYPES)}"
+        )
+    if column.pii is not None and column.pii not in PII_KINDS:
+        raise UsageError(
+            f"{where}, column {column.name}: pii {column.pii} is not one of {', '.join(PII_KINDS)}"
+        )
+    return column

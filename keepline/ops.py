@@ -1,0 +1,205 @@
+"""The run book of the store: what each stage did, counted, in the schema `ops`.
+
+Every function replaces what it wrote before for the same window, so that a rerun leaves one answer.
+Tables are made by `keepline migrate` (keepline/release/sql/ops.sql).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from keepline.window import Window
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """Whether a table's day balances: physical = loaded + quarantined + skipped.
+
+    Attributes:
+        table_name: contract table.
+        load_date: business day of the batch.
+        physical_rows: rows counted at the source by a reader other than the loader.
+        loaded_rows: rows in landing.
+        quarantined_rows: rows set aside, by reason code.
+        skipped_rows: rows that the contract says to leave out.
+        sums: totals of amounts and measures in landing, in the smallest unit.
+        balanced: the counts agree.
+    """
+
+    table_name: str
+    load_date: date
+    physical_rows: int
+    loaded_rows: int
+    quarantined_rows: Mapping[str, int]
+    skipped_rows: int
+    sums: Mapping[str, int]
+    balanced: bool
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage of one run: `rows` is what it moved, `seconds` how long it took."""
+
+    verb: str
+    window: Window
+    rows: int
+    seconds: float
+    status: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """One dbt model or test of one build."""
+
+    model: str
+    layer: str
+    seconds: float
+    status: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One expectation, evaluated.
+
+    Attributes:
+        gate: `landed` or `leaving`.
+        suite: name of the suite file.
+        table_name: what was checked.
+        expectation: the expectation in words that a person on call understands.
+        column_name: column, or empty.
+        severity: critical, warning or info.
+        success: the expectation was met.
+        observed: what was found, without personal values.
+        release_id: the staged release, or None for `landed`.
+    """
+
+    gate: str
+    suite: str
+    table_name: str
+    expectation: str
+    column_name: str
+    severity: str
+    success: bool
+    observed: str
+    release_id: int | None = None
+
+
+Connection = psycopg.Connection[TupleRow]
+
+
+def record_reconciliation(connection: Connection, rows: Sequence[Reconciliation]) -> None:
+    """Replace the balance of each (table, load date)."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "delete from ops.reconciliation where table_name = %s and load_date = %s",
+            [(row.table_name, row.load_date) for row in rows],
+        )
+        cursor.executemany(
+            "delete from ops.quarantine_count where table_name = %s and load_date = %s",
+            [(row.table_name, row.load_date) for row in rows],
+        )
+        copy_rows = "copy ops.reconciliation (table_name, load_date, physical_rows, loaded_rows, \
+quarantined_rows, skipped_rows, sums, balanced) from stdin"
+        with cursor.copy(copy_rows) as copy:
+            for row in rows:
+                copy.write_row(
+                    (
+                        row.table_name,
+                        row.load_date,
+                        row.physical_rows,
+                        row.loaded_rows,
+                        sum(row.quarantined_rows.values()),
+                        row.skipped_rows,
+                        json.dumps(dict(row.sums)),
+                        row.balanced,
+                    )
+                )
+        copy_counts = (
+            "copy ops.quarantine_count (table_name, load_date, reason_code, rows) from stdin"
+        )
+        with cursor.copy(copy_counts) as copy:
+            for row in rows:
+                for reason, count in sorted(row.quarantined_rows.items()):
+                    copy.write_row((row.table_name, row.load_date, reason, count))
+
+
+def record_stage(connection: Connection, run: StageRun) -> None:
+    """Append one stage run; the history of attempts is kept."""
+    connection.execute(
+        "insert into ops.stage_run (verb, from_date, to_date, rows, seconds, status, message)"
+        " values (%s, %s, %s, %s, %s, %s, %s)",
+        [
+            run.verb,
+            run.window.from_date,
+            run.window.to_date,
+            run.rows,
+            round(run.seconds, 3),
+            run.status,
+            run.message,
+        ],
+    )
+
+
+def record_models(connection: Connection, window: Window, runs: Sequence[ModelRun]) -> None:
+    """Replace the results of these models for this window."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "delete from ops.model_run where model = %s and from_date = %s and to_date = %s",
+            [(run.model, window.from_date, window.to_date) for run in runs],
+        )
+        cursor.executemany(
+            "insert into ops.model_run (model, layer, from_date, to_date, seconds, status, rows)"
+            " values (%s, %s, %s, %s, %s, %s, %s)",
+            [
+                (
+                    run.model,
+                    run.layer,
+                    window.from_date,
+                    window.to_date,
+                    round(run.seconds, 3),
+                    run.status,
+                    run.rows,
+                )
+                for run in runs
+            ],
+        )
+
+
+def record_gate(
+    connection: Connection, gate: str, window: Window, results: Sequence[GateResult]
+) -> None:
+    """Replace what this gate said about this window."""
+    connection.execute(
+        "delete from ops.gate_result where gate = %s and from_date = %s and to_date = %s",
+        [gate, window.from_date, window.to_date],
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into ops.gate_result (gate, suite, table_name, expectation, column_name, severity,"
+            " success, observed, release_id, from_date, to_date)"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            [
+                (
+                    result.gate,
+                    result.suite,
+                    result.table_name,
+                    result.expectation,
+                    result.column_name,
+                    result.severity,
+                    result.success,
+                    result.observed,
+                    result.release_id,
+                    window.from_date,
+                    window.to_date,
+                )
+                for result in results
+            ],
+        )

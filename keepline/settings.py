@@ -1,0 +1,229 @@
+"""Every setting of keepline, read once from the environment and passed down.
+
+`.env.example` lists the variables. Secrets may be files instead: each file in
+`$KEEPLINE_HOME/secrets` or `/run/secrets` that bears the variable's name in lower case.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import date
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from keepline.errors import UsageError
+
+PROJECT_DIR = Path(__file__).resolve().parents[1]
+PREFIX = "KEEPLINE_"
+SECRET_NAMES = (
+    "pseudonym_key",
+    "vault_key",
+    "store_password",
+    "extractor_password",
+    "bi_reader_password",
+    "marketing_password",
+)
+# Read by operator files, not by keepline itself; see operators/*.yml.
+OPERATOR_PREFIXES = ("KEEPLINE_DEMO_",)
+
+
+class Settings(BaseSettings):
+    """One frozen set of settings; no other code reads the environment.
+
+    Attributes:
+        home: folder of everything that keepline writes.
+        operator: which file of `operators/` describes the source systems.
+        timezone: the operator's zone; business days are its local days.
+        compute: engine that runs dbt.
+        compute_memory_limit: memory that DuckDB may take, as DuckDB writes it ("2GB").
+        compute_threads: threads of DuckDB and LightGBM.
+        store_dsn: PostgreSQL of the store as the pipeline's login; empty means the embedded server.
+        store_port: port of the embedded server; 0 takes the first free one from 54320.
+        quarantine_limit_share: a table whose quarantined share of a window is above this stops the run.
+        releases_kept: releases that stay available to `keepline rollback`.
+        pseudonym_key: hex key of the HMAC that replaces identifiers, 32 bytes.
+        vault_key: hex key that encrypts personal fields, 32 bytes.
+        store_password: password of the pipeline's login in the embedded store.
+        extractor_password: password of the demo operator's read-only login.
+        bi_reader_password: password of the login `bi_reader` in the embedded store.
+        marketing_password: password of the login `marketing` in the embedded store.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    home: Path = Path(".keepline")
+    operator: str = "demo"
+    timezone: str = "Asia/Shanghai"
+    compute: Literal["duckdb"] = "duckdb"
+    compute_memory_limit: str = "2GB"
+    compute_threads: int = 2
+    store_dsn: SecretStr = SecretStr("")
+    store_port: int = 0
+    quarantine_limit_share: float = 0.01
+    releases_kept: int = 7
+    pseudonym_key: SecretStr = SecretStr("")
+    vault_key: SecretStr = SecretStr("")
+    store_password: SecretStr = SecretStr("")
+    extractor_password: SecretStr = SecretStr("")
+    bi_reader_password: SecretStr = SecretStr("")
+    marketing_password: SecretStr = SecretStr("")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("operator")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not value.isidentifier() or not value.islower():
+            raise ValueError(f"{value!r} is not a lower-case word, such as demo")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        ZoneInfo(value)
+        return value
+
+    @classmethod
+    def load(cls) -> Settings:
+        """Read the environment and the secret files.
+
+        Secrets that are neither set nor in a file are made once and kept in
+        `$KEEPLINE_HOME/secrets` (mode 0600), so that the embedded demo needs nothing by hand.
+
+        Raises:
+            UsageError: a variable is unknown or has a value that cannot be used.
+        """
+        known = {PREFIX + name.upper() for name in cls.model_fields}
+        unknown = sorted(
+            name
+            for name in os.environ
+            if name.startswith(PREFIX)
+            and name not in known
+            and not name.startswith(OPERATOR_PREFIXES)
+        )
+        if unknown:
+            raise UsageError(
+                f"unknown setting {', '.join(unknown)}: see .env.example for the names"
+            )
+        home = Path(os.environ.get(PREFIX + "HOME", ".keepline")).expanduser().resolve()
+        own = home / "secrets"
+        _make_missing_secrets(own)
+        # Later folders win: a mounted secret beats a generated one, the environment beats both.
+        folders = [path for path in (own, Path("/run/secrets")) if path.is_dir()]
+        try:
+            return cls(_secrets_dir=folders)  # type: ignore[call-arg]
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+                for item in error.errors(include_input=False, include_url=False)
+            )
+            raise UsageError(f"settings cannot be used: {problems}") from None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The operator's time zone."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def store_database(self) -> str:
+        """Name of the operator's database in the embedded store."""
+        return f"keepline_{self.operator}"
+
+    @property
+    def operator_home(self) -> Path:
+        """Folder of everything that belongs to the chosen operator."""
+        return self.home / self.operator
+
+    @property
+    def landing_dir(self) -> Path:
+        """Immutable Parquet by table and load date."""
+        return self.operator_home / "landing"
+
+    @property
+    def quarantine_dir(self) -> Path:
+        """Rows that broke the contract, by table and load date."""
+        return self.operator_home / "quarantine"
+
+    @property
+    def compute_path(self) -> Path:
+        """The DuckDB file; rebuildable from landing, never the only copy."""
+        return self.operator_home / "compute.duckdb"
+
+    @property
+    def exchange_dir(self) -> Path:
+        """Parquet snapshots between stages: features out, scores in."""
+        return self.operator_home / "exchange"
+
+    @property
+    def models_dir(self) -> Path:
+        """Trained models, one folder per version."""
+        return self.operator_home / "models"
+
+    @property
+    def reports_dir(self) -> Path:
+        """Morning reports, one folder per release."""
+        return self.operator_home / "reports"
+
+    @property
+    def data_docs_dir(self) -> Path:
+        """Great Expectations' Data Docs."""
+        return self.operator_home / "data_docs"
+
+    @property
+    def drops_dir(self) -> Path:
+        """Call-record drops of the simulated operator."""
+        return self.operator_home / "drops"
+
+    @property
+    def truth_dir(self) -> Path:
+        """What the simulator planted; only tests look here."""
+        return self.operator_home / "truth"
+
+    @property
+    def dbt_dir(self) -> Path:
+        """The dbt project."""
+        return PROJECT_DIR / "dbt_project"
+
+    @property
+    def operator_file(self) -> Path:
+        """The file that describes the operator's source systems."""
+        return PROJECT_DIR / "operators" / f"{self.operator}.yml"
+
+
+def _make_missing_secrets(folder: Path) -> None:
+    for name in SECRET_NAMES:
+        variable = (PREFIX + name).upper()
+        path = folder / variable.lower()
+        if path.exists() or os.environ.get(variable) or (Path("/run/secrets") / path.name).exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Written whole and never over an existing one: two first runs at once agree on one key.
+        draft = folder / f".{path.name}.{os.getpid()}"
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32 if name.endswith("_key") else 16))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+
+
+def parse_date(text: str) -> date:
+    """Return a day written as 2026-06-30.
+
+    Raises:
+        UsageError: the text is not such a day.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a day: write it as 2026-06-30") from None
