@@ -144,7 +144,9 @@ def _table(system: str, raw: dict[str, Any], path: Path) -> Table:
     names = {column.name for column in table.columns}
     for name in (*table.key, table.load_cursor, table.event_cursor):
         if name not in names:
-            raise UsageError(f"{where}: meta names the column {name}, which the table does not have")
+            raise UsageError(
+                f"{where}: meta names the column {name}, which the table does not have"
+            )
     return table
 
 

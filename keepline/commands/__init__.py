@@ -1,0 +1,1 @@
+"""The verbs of the `keepline` command, grouped by who uses them."""

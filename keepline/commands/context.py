@@ -1,0 +1,97 @@
+"""What every verb shares: the window options and the clock that writes the run book."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated
+
+import typer
+
+from keepline import ops, store
+from keepline.errors import KeeplineError, SourceUnavailableError, UsageError
+from keepline.progress import out
+from keepline.settings import Settings, parse_date
+from keepline.window import Window
+
+DateOption = Annotated[
+    str | None, typer.Option("--date", metavar="DAY", help="One business day, such as 2026-06-30.")
+]
+FromOption = Annotated[
+    str | None, typer.Option("--from", metavar="DAY", help="First business day of the window.")
+]
+ToOption = Annotated[
+    str | None, typer.Option("--to", metavar="DAY", help="Day after the last one of the window.")
+]
+
+
+def window_of(day: str | None, from_day: str | None, to_day: str | None) -> Window:
+    """Return the window that the options name.
+
+    Raises:
+        UsageError: they name none, or two.
+    """
+    if day is not None and from_day is None and to_day is None:
+        return Window.day(parse_date(day))
+    if day is None and from_day is not None and to_day is not None:
+        return Window(parse_date(from_day), parse_date(to_day))
+    raise UsageError(
+        "say which business days: --date 2026-06-30, or --from 2026-06-01 --to 2026-07-01"
+    )
+
+
+def day_of(day: str | None) -> date:
+    """Return the day that --date names.
+
+    Raises:
+        UsageError: it names none.
+    """
+    if day is None:
+        raise UsageError("say which business day: --date 2026-06-30")
+    return parse_date(day)
+
+
+@dataclass
+class Clock:
+    """What a stage says of itself when it is done."""
+
+    rows: int = 0
+    message: str = ""
+
+
+@contextmanager
+def stage(settings: Settings, verb: str, window: Window) -> Iterator[Clock]:
+    """Time a stage, print one line and write it to `ops.stage_run`, also when it fails."""
+    clock = Clock()
+    started = time.perf_counter()
+    try:
+        yield clock
+    except KeeplineError as error:
+        run = _run(verb, window, clock, started, "failed", str(error).splitlines()[0][:500])
+        # The error itself is the news; a store that is down must not hide it.
+        with suppress(SourceUnavailableError):
+            _record(settings, run)
+        raise
+    run = _run(verb, window, clock, started, "done", clock.message)
+    _record(settings, run)
+    speed = f", {run.rows / run.seconds:,.0f} rows/s" if run.rows and run.seconds else ""
+    note = f"  {run.message}" if run.message else ""
+    out.print(
+        f"{verb:<9} {window}: {run.rows:,} rows in {run.seconds:.1f} s{speed}{note}", markup=False
+    )
+
+
+def _run(
+    verb: str, window: Window, clock: Clock, started: float, status: str, message: str
+) -> ops.StageRun:
+    return ops.StageRun(
+        verb, window, clock.rows, time.perf_counter() - started, status, message.strip()
+    )
+
+
+def _record(settings: Settings, run: ops.StageRun) -> None:
+    with store.connect(settings) as connection:
+        ops.record_stage(connection, run)

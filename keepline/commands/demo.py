@@ -1,0 +1,113 @@
+"""The demo operator on this machine: where it lives and which days it has."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import yaml
+
+from keepline import store
+from keepline.errors import UsageError
+from keepline.progress import out, progress
+from keepline.settings import Settings
+
+DATABASE = "operator_demo"
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Which business days an operator's systems can give.
+
+    Attributes:
+        first_date: first day of its history.
+        last_date: last day of the history: the first one that the daily DAG runs.
+        end_date: last day that can ever be run.
+        is_synthetic: the operator never existed.
+    """
+
+    first_date: date
+    last_date: date
+    end_date: date
+    is_synthetic: bool
+
+
+def exists(settings: Settings) -> bool:
+    """Tell whether the demo operator was created, whole."""
+    return (settings.operator_home / "simulation.json").exists()
+
+
+def point_to(settings: Settings) -> None:
+    """Give the operator file the addresses of the embedded demo, unless the environment has them."""
+    if settings.operator != "demo" or "KEEPLINE_DEMO_DSN" in os.environ:
+        return
+    server = store.embedded(settings)
+    server.start()
+    os.environ["KEEPLINE_DEMO_DSN"] = server.dsn(
+        DATABASE, user="extractor", password=settings.extractor_password.get_secret_value()
+    )
+    os.environ.setdefault("KEEPLINE_DEMO_DROPS", str(settings.drops_dir))
+
+
+def create(
+    settings: Settings, subscribers: int, days: int, seed: int, last_date: date, mornings: int
+) -> None:
+    """Simulate the demo operator into the embedded PostgreSQL and the drops folder."""
+    from keepline.simulator import simulate
+
+    server = store.embedded(settings)
+    server.start()
+    server.ensure_database(DATABASE)
+    first_date = last_date - timedelta(days=days - 1)
+    started = time.perf_counter()
+    with progress("simulate") as update:
+        summary = simulate(
+            server.dsn(DATABASE),
+            settings.drops_dir,
+            settings.truth_dir,
+            subscribers=subscribers,
+            days=days,
+            seed=seed,
+            start=first_date,
+            mornings=mornings,
+            progress=update,
+            extractor_password=settings.extractor_password.get_secret_value(),
+        )
+    seconds = time.perf_counter() - started
+    marker = {
+        "first_date": first_date.isoformat(),
+        "last_date": last_date.isoformat(),
+        "end_date": (last_date + timedelta(days=mornings)).isoformat(),
+    }
+    (settings.operator_home / "simulation.json").write_text(json.dumps(marker))
+    out.print(f"simulate  {summary} in {seconds:.1f} s (synthetic: nobody in it exists)")
+
+
+def calendar(settings: Settings) -> Calendar:
+    """Return the days of the chosen operator.
+
+    Raises:
+        UsageError: its file does not say which days it has.
+    """
+    if settings.operator == "demo":
+        marker = json.loads((settings.operator_home / "simulation.json").read_text())
+        first, last, end = (
+            date.fromisoformat(marker[name]) for name in ("first_date", "last_date", "end_date")
+        )
+        return Calendar(first, last, end, is_synthetic=True)
+    if not settings.operator_file.exists():
+        known = sorted(path.stem for path in settings.operator_file.parent.glob("*.yml"))
+        raise UsageError(
+            f"no operator {settings.operator!r}: operators/ has {', '.join(known)}; "
+            "docs/contract.md says how to add one"
+        )
+    history = yaml.safe_load(settings.operator_file.read_text(encoding="utf-8")).get("history")
+    if not history:
+        raise UsageError(
+            f"{settings.operator_file.name} has no `history:` with the days `from` and `to`, so that "
+            "there is no first day to load: add it, or run each stage with --from and --to"
+        )
+    return Calendar(history["from"], history["to"], history["to"], is_synthetic=False)

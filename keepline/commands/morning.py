@@ -1,0 +1,99 @@
+"""`keepline run`: from whatever state the folder is in to the next published business day."""
+
+from __future__ import annotations
+
+import time
+from datetime import date, timedelta
+
+from keepline import store
+from keepline.commands import demo, pipeline
+from keepline.commands.context import stage
+from keepline.errors import KeeplineError, UsageError
+from keepline.progress import out
+from keepline.settings import Settings
+from keepline.window import Window
+
+
+def run(settings: Settings, day: date | None) -> None:
+    """Run the business day `day`, or the next one, and print what came of it.
+
+    Raises:
+        UsageError: the operator has no such day.
+        KeeplineError: a stage failed; readers keep the release they had.
+    """
+    started = time.perf_counter()
+    if settings.operator == "demo" and not demo.exists(settings):
+        demo.create(
+            settings, subscribers=3000, days=400, seed=7, last_date=date(2026, 6, 30), mornings=30
+        )
+    demo.point_to(settings)
+    days = demo.calendar(settings)
+    pipeline.migrate(settings)
+    history = Window(days.first_date, days.last_date)
+    if not _was_done(settings, "history", history):
+        _load_history(settings, history)
+    published = _last_published(settings)
+    wanted = day or (days.last_date if published is None else published + timedelta(days=1))
+    if wanted > days.end_date and day is None:
+        out.print(
+            f"the operator's data end on {days.end_date}, and that day is published: nothing new to run\n"
+        )
+    else:
+        _check_day(wanted, days)
+        _daily(settings, wanted)
+    pipeline.show_screen(settings, started, is_synthetic=days.is_synthetic)
+
+
+def _load_history(settings: Settings, history: Window) -> None:
+    out.print(f"history   {history}: extract, load, build, then train (first run only)")
+    with stage(settings, "history", history) as clock:
+        clock.rows = pipeline.extract(settings, history)
+        pipeline.load(settings, history)
+        pipeline.build(settings, "core", history)
+        pipeline.train(settings, history.last_date)
+        pipeline.build(settings, "marts", history)
+
+
+def _daily(settings: Settings, day: date) -> None:
+    from keepline.airflow import test_dag
+
+    out.print(f"\ndaily     Airflow runs keepline_daily for {day} in this process")
+    code = test_dag(settings, "keepline_daily", day, out.print)
+    if code != 0:
+        raise DailyRunError(code)
+
+
+class DailyRunError(KeeplineError):
+    """The daily DAG failed; it has said why."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(
+            "the daily run did not publish; readers keep the last release. `keepline status` tells "
+            "where it stopped and what to type next"
+        )
+        self.exit_code = code
+
+
+def _was_done(settings: Settings, verb: str, window: Window) -> bool:
+    with store.connect(settings) as connection:
+        found = connection.execute(
+            "select 1 from ops.stage_run where verb = %s and status = 'done' and from_date = %s"
+            " and to_date = %s limit 1",
+            [verb, window.from_date, window.to_date],
+        ).fetchone()
+    return found is not None
+
+
+def _last_published(settings: Settings) -> date | None:
+    with store.connect(settings) as connection:
+        row = connection.execute(
+            "select max(to_date) from ctl.release where status = 'published'"
+        ).fetchone()
+    return None if row is None or row[0] is None else row[0] - timedelta(days=1)
+
+
+def _check_day(day: date, days: demo.Calendar) -> None:
+    if not days.first_date <= day <= days.end_date:
+        raise UsageError(
+            f"the operator has no business day {day}: its days are {days.first_date} to {days.end_date}"
+        )

@@ -1,0 +1,146 @@
+"""The verbs that look and change nothing: query, status."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, cast
+
+import psycopg
+import typer
+from rich.table import Table
+
+from keepline import store
+from keepline.errors import SourceUnavailableError, UsageError
+from keepline.progress import out
+from keepline.settings import Settings
+
+FORMATS = ("table", "csv", "json")
+# A spreadsheet runs a cell that begins with one of these; a leading quote makes it text again.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT against the store.")],
+    role: Annotated[
+        str, typer.Option("--role", help=f"Whose rights: {' or '.join(store.READERS)}.")
+    ] = "bi_reader",
+    format_: Annotated[
+        str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")
+    ] = "table",
+) -> None:
+    """Run a SELECT against the current release, with a reader's rights.
+
+    Example: keepline query "select risk_tier, count(*) from mart.churn_risk_latest group by 1" --format csv
+    """
+    if format_ not in FORMATS:
+        raise UsageError(f"no format {format_!r}: choose one of {', '.join(FORMATS)}")
+    with store.connect(Settings.load(), role) as connection:
+        try:
+            cursor = connection.execute(sql.encode())
+        except psycopg.OperationalError as error:
+            raise SourceUnavailableError(
+                f"the store gave up: {error.diag.message_primary}"
+            ) from None
+        except psycopg.Error as error:
+            hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
+            raise UsageError(
+                f"the query failed as {role}: {error.diag.message_primary}{hint}; "
+                '`keepline query "select table_schema, table_name from information_schema.tables '
+                "where table_schema in ('mart', 'star')\"` lists what there is"
+            ) from None
+        if cursor.description is None:
+            raise UsageError("only a SELECT gives rows, and nothing else is allowed here")
+        names = [column.name for column in cursor.description]
+        rows = cursor.fetchall()
+    write_rows(names, rows, format_)
+
+
+def write_rows(names: list[str], rows: list[tuple[Any, ...]], format_: str) -> None:
+    """Print rows as a table, CSV (safe to open in a spreadsheet) or JSON."""
+    if format_ == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([_cell(value) for value in row] for row in rows)
+    elif format_ == "json":
+        records = [dict(zip(names, row, strict=True)) for row in rows]
+        sys.stdout.write(json.dumps(records, default=_plain, ensure_ascii=False, indent=2) + "\n")
+    else:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name, sample in zip(names, rows[0] if rows else names, strict=True):
+            number = isinstance(sample, int | float | Decimal) and not isinstance(sample, bool)
+            table.add_column(name, justify="right" if number else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*("" if value is None else str(value) for value in row))
+        out.print(table)
+        out.print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}")
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+        return "'" + value
+    return value
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def status() -> None:
+    """Tell what readers see, what ran last, what failed, and what to type next.
+
+    Example: keepline status
+    """
+    settings = Settings.load()
+    with store.connect(settings) as connection:
+        known = connection.execute("select to_regclass('ctl.current_release')").fetchone()
+        if known is None or known[0] is None:
+            out.print(f"{settings.operator}: nothing was ever run. Next: make run")
+            return
+        current = connection.execute(
+            "select r.release_id, r.from_date, r.to_date - 1 from ctl.release r"
+            " join ctl.current_release c on c.release_id = r.release_id"
+        ).fetchone()
+        runs = connection.execute(
+            "select distinct on (verb) verb, from_date, to_date - 1 as last_date, status, rows, seconds,"
+            " message from ops.stage_run order by verb, stage_run_id desc"
+        ).fetchall()
+        held = connection.execute(
+            "select coalesce(sum(rows), 0) from ops.quarantine_count"
+        ).fetchone()
+    if current is None:
+        out.print(f"{settings.operator}: readers see nothing yet")
+    else:
+        out.print(
+            f"{settings.operator}: readers see release {current[0]}, business day {current[2]}"
+        )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("stage", "last window", "status", "rows", "seconds", "note"):
+        table.add_column(name, justify="right" if name in ("rows", "seconds") else "left")
+    for verb, first, last, state, rows, seconds, message in sorted(runs, key=lambda run: run[2]):
+        span = str(last) if first == last else f"{first} to {last}"
+        table.add_row(verb, span, state, f"{rows:,}", f"{seconds:.1f}", message)
+    out.print(table)
+    out.print(
+        f"rows in quarantine: {cast(tuple[int], held)[0]:,} (below {settings.quarantine_dir})"
+    )
+    failed = [run for run in runs if run[3] == "failed"]
+    if failed:
+        verb, first, last = failed[-1][0], failed[-1][1], failed[-1][2]
+        span = f"--date {first}" if first == last else f"--from {first} --to {last}"
+        out.print(f"next: read why above, mend it, then: keepline {verb} {span}")
+    else:
+        out.print("next: make run (the next business day)")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    app.command("query")(query)
+    app.command("status")(status)

@@ -1,0 +1,52 @@
+"""Fixtures that every test may take: an embedded PostgreSQL and settings of its own."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from keepline.embedded import EmbeddedPostgres
+from keepline.settings import Settings
+
+hypothesis.settings.register_profile("default", max_examples=500, deadline=None)
+hypothesis.settings.register_profile("deep", max_examples=10_000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# Throw-away logins of a throw-away server on the loopback address.
+SECRETS = {
+    "pseudonym_key": "11" * 32,
+    "vault_key": "22" * 32,
+    "store_password": "test-store",
+    "extractor_password": "test-extractor",
+    "bi_reader_password": "test-bi-reader",
+    "marketing_password": "test-marketing",
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the settings of the person who runs the tests out of them."""
+    for name in [name for name in os.environ if name.startswith("KEEPLINE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """Return a running embedded PostgreSQL, one per test process."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("server"), SECRETS["store_password"])
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, postgres: EmbeddedPostgres) -> Settings:
+    """Return settings with a home and a store database of their own; logins are shared."""
+    database = f"test_{uuid.uuid4().hex[:12]}"
+    postgres.ensure_database(database)
+    return Settings(home=tmp_path / "home", store_dsn=postgres.dsn(database), **SECRETS)

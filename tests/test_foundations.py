@@ -1,0 +1,125 @@
+"""Settings, windows and the contract refuse what they cannot use, in words."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from datetime import date
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from keepline import store
+from keepline.contract import load_contract
+from keepline.embedded import EmbeddedPostgres
+from keepline.errors import SourceUnavailableError, UsageError
+from keepline.settings import PROJECT_DIR, Settings
+from keepline.window import Window
+
+
+def test_a_window_has_its_first_day_and_not_its_last():
+    window = Window(date(2026, 2, 27), date(2026, 3, 2))
+
+    assert window.days() == [date(2026, 2, 27), date(2026, 2, 28), date(2026, 3, 1)]
+    assert Window.day(date(2026, 2, 28)).days() == [date(2026, 2, 28)]
+
+
+@pytest.mark.parametrize("to_date", [date(2026, 3, 1), date(2026, 2, 28)])
+def test_a_window_without_a_day_is_refused(to_date):
+    with pytest.raises(UsageError, match="holds no day"):
+        Window(date(2026, 3, 1), to_date)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("KEEPLINE_OPERATER", "demo", "unknown setting KEEPLINE_OPERATER"),
+        ("KEEPLINE_OPERATOR", "../etc", "KEEPLINE_OPERATOR"),
+        ("KEEPLINE_TIMEZONE", "Mars/Olympus", "KEEPLINE_TIMEZONE"),
+        ("KEEPLINE_COMPUTE", "abacus", "KEEPLINE_COMPUTE"),
+        ("KEEPLINE_STORE_PORT", "many", "KEEPLINE_STORE_PORT"),
+    ],
+)
+def test_a_wrong_setting_is_named(monkeypatch, tmp_path, name, value, message):
+    monkeypatch.setenv("KEEPLINE_HOME", str(tmp_path))
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(UsageError, match=message):
+        Settings.load()
+
+
+def test_secrets_are_made_once_and_only_for_the_owner(monkeypatch, tmp_path):
+    monkeypatch.setenv("KEEPLINE_HOME", str(tmp_path / "home"))
+
+    first, second = Settings.load(), Settings.load()
+
+    assert len(bytes.fromhex(first.pseudonym_key.get_secret_value())) == 32
+    assert first.pseudonym_key == second.pseudonym_key
+    for path in (tmp_path / "home" / "secrets").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert first.pseudonym_key.get_secret_value() not in repr(first)
+
+
+def test_a_secret_from_the_environment_beats_the_generated_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("KEEPLINE_HOME", str(tmp_path))
+    monkeypatch.setenv("KEEPLINE_VAULT_KEY", "ab" * 32)
+
+    assert Settings.load().vault_key.get_secret_value() == "ab" * 32
+
+
+def test_every_contract_table_has_a_key_and_clocks():
+    contract = load_contract(PROJECT_DIR / "dbt_project")
+
+    assert {"subscription", "cdr_voice", "bill_line", "recharge", "np_port"} <= set(contract)
+    subscription = contract["subscription"]
+    assert subscription.column("msisdn_hash").pii == "pseudonym"
+    assert "msisdn" not in [column.name for column in subscription.landed_columns]
+    assert subscription.landed_columns[-1].name == "event_date"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("load_cursor: updated_at", "load_cursor: updated", "names the column updated"),
+        ("data_type: boolean", "data_type: bool", "type bool is not one of"),
+        ("pii: vault", "pii: safe", "pii safe is not one of"),
+    ],
+)
+def test_a_broken_contract_is_refused_with_its_place(tmp_path: Path, old, new, message):
+    folder = tmp_path / "models" / "staging"
+    shutil.copytree(PROJECT_DIR / "dbt_project" / "models" / "staging" / "crm", folder / "crm")
+    path = folder / "crm" / "_crm__sources.yml"
+    path.write_text(path.read_text().replace(old, new, 1))
+
+    with pytest.raises(UsageError, match=rf"_crm__sources.yml, table .*{message}"):
+        load_contract(tmp_path)
+
+
+def test_the_embedded_server_keeps_its_data_over_a_restart(tmp_path):
+    server = EmbeddedPostgres(tmp_path, "secret")
+    server.start()
+    server.start()
+    try:
+        server.ensure_database("one")
+        server.ensure_database("one")
+        with psycopg.connect(server.dsn("one")) as connection:
+            connection.execute("create table kept as select 42 as answer")
+        server.stop()
+        server.start()
+        with psycopg.connect(server.dsn("one")) as connection:
+            assert connection.execute("select answer from kept").fetchone() == (42,)
+    finally:
+        server.remove()
+
+
+def test_a_store_that_is_not_there_is_named_without_its_password(settings):
+    gone = settings.model_copy(
+        update={
+            "store_dsn": type(settings.store_dsn)("host=127.0.0.1 port=9 password=s3cret dbname=x")
+        }
+    )
+
+    with pytest.raises(SourceUnavailableError, match=r"127\.0\.0\.1:9") as caught:
+        store.connect(gone)
+    assert "s3cret" not in str(caught.value)
