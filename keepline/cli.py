@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+import traceback
 
-import click
 import typer
 
 from keepline.commands import operate, read, stages
@@ -19,6 +20,8 @@ Each stage takes a window of business days: --date 2026-06-30, or --from 2026-06
 
 Exit codes: {codes}.
 """.format(codes="; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()))
+
+PARSER_USAGE_ERROR = 2
 
 app = typer.Typer(
     help=HELP,
@@ -35,16 +38,10 @@ operate.register(app)
 def main() -> None:
     """Run the command and leave with one of `EXIT_CODES`."""
     try:
-        app(standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(UsageError.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(UsageError.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        err.print("stopped; running the same command again is safe")
-        sys.exit(130)
+        app()
+    except SystemExit as leaving:
+        # The parser leaves with 2 when the words make no sense; here 2 means bad data.
+        sys.exit(UsageError.exit_code if leaving.code == PARSER_USAGE_ERROR else leaving.code)
     except BrokenPipeError:
         # The reader of a pipe (head, less) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,6 +49,20 @@ def main() -> None:
     except KeeplineError as error:
         err.print(f"keepline: {error}", markup=False)
         sys.exit(error.exit_code)
+    except Exception as error:  # the last stop: a sentence here, the rest in a file
+        err.print(f"keepline: {_unexpected(error)}", markup=False)
+        sys.exit(KeeplineError.exit_code)
+
+
+def _unexpected(error: Exception) -> str:
+    """Write the traceback to a file that only the owner reads, and say where it is."""
+    descriptor, path = tempfile.mkstemp(prefix="keepline-error-", suffix=".txt")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        traceback.print_exception(error, file=file)
+    return (
+        f"unexpected {type(error).__name__}, which is a defect in keepline; nothing was published. "
+        f"Running the same command again is safe. What happened is in {path}"
+    )
 
 
 if __name__ == "__main__":

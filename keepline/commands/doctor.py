@@ -1,0 +1,126 @@
+"""`keepline doctor`: what could stop a run, looked at before it does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+
+import yaml
+
+from keepline import store
+from keepline.commands import demo
+from keepline.contract import load_contract
+from keepline.errors import KeeplineError
+from keepline.progress import out
+from keepline.settings import Settings
+
+PACKAGES = ("apache-airflow", "dbt-core", "duckdb", "great-expectations", "lightgbm", "pandas")
+LEAST_FREE_BYTES = 5 * 1024**3
+
+
+def examine(settings: Settings) -> int:
+    """Print one line per check and return the exit code: 0 when nothing is wrong."""
+    wrong = 0
+    for name, check in CHECKS:
+        try:
+            said = list(check(settings))
+            mark = "ok  "
+        except KeeplineError as error:
+            said, mark = [str(error)], "MEND"
+            wrong += 1
+        for line in said:
+            out.print(f"{mark} {name:<10} {line}", markup=False)
+    out.print(
+        "all is well" if not wrong else f"{wrong} to mend, then: keepline doctor", markup=False
+    )
+    return 1 if wrong else 0
+
+
+def _python(_: Settings) -> Iterator[str]:
+    yield f"Python {sys.version.split()[0]}; " + ", ".join(
+        f"{package} {version(package)}" for package in PACKAGES
+    )
+
+
+def _model_library(_: Settings) -> Iterator[str]:
+    try:
+        import lightgbm
+    except OSError as error:
+        raise KeeplineError(
+            f"LightGBM cannot load ({error}): sudo apt-get install libgomp1"
+        ) from None
+    yield f"LightGBM {lightgbm.__version__} loads"
+
+
+def _folder(settings: Settings) -> Iterator[str]:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    if not os.access(settings.home, os.W_OK):
+        raise KeeplineError(
+            f"{settings.home} cannot be written: set KEEPLINE_HOME to a folder that can"
+        )
+    free = shutil.disk_usage(settings.home).free
+    if free < LEAST_FREE_BYTES:
+        raise KeeplineError(f"{settings.home} has {free / 1024**3:.1f} GiB free: 5 GiB are needed")
+    yield f"{settings.home} ({free / 1024**3:.0f} GiB free)"
+
+
+def _secrets(settings: Settings) -> Iterator[str]:
+    for name in ("pseudonym_key", "vault_key"):
+        try:
+            length = len(bytes.fromhex(getattr(settings, name).get_secret_value()))
+        except ValueError:
+            length = 0
+        if length != 32:
+            raise KeeplineError(
+                f"KEEPLINE_{name.upper()} is not 64 hex digits: openssl rand -hex 32"
+            )
+    folder = settings.home / "secrets"
+    for path in sorted(folder.glob("*")):
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise KeeplineError(f"others can read {path}: chmod 600 {path}")
+    yield f"keys of 32 bytes; files in {folder} are private"
+
+
+def _contract(settings: Settings) -> Iterator[str]:
+    contract = load_contract(settings.dbt_dir)
+    yield f"{len(contract)} contract tables in {len({t.system for t in contract.values()})} systems"
+
+
+def _operator(settings: Settings) -> Iterator[str]:
+    if not settings.operator_file.exists():
+        raise KeeplineError(f"{settings.operator_file} is not there: set KEEPLINE_OPERATOR")
+    if settings.operator == "demo" and not demo.exists(settings):
+        yield "demo: not created yet (make run does)"
+        return
+    demo.point_to(settings)
+    document = yaml.safe_load(settings.operator_file.read_text(encoding="utf-8"))
+    places = {**document.get("connections", {}), **document.get("files", {})}
+    for name, place in places.items():
+        variable = place.get("dsn_env") or place.get("path_env")
+        if not os.environ.get(variable):
+            raise KeeplineError(
+                f"{variable} is not set: {settings.operator_file.name} needs it for {name}"
+            )
+    yield f"{settings.operator}: {len(document['tables'])} tables described, every address is set"
+
+
+def _store(settings: Settings) -> Iterator[str]:
+    with store.connect(settings) as connection:
+        server = store.scalar(connection, "show server_version")
+        place = connection.info
+        yield f"PostgreSQL {server} at {place.host}:{place.port}, database {place.dbname}"
+
+
+CHECKS: tuple[tuple[str, Callable[[Settings], Iterator[str]]], ...] = (
+    ("packages", _python),
+    ("lightgbm", _model_library),
+    ("home", _folder),
+    ("secrets", _secrets),
+    ("contract", _contract),
+    ("operator", _operator),
+    ("store", _store),
+)
