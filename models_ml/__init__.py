@@ -1,0 +1,1 @@
+"""Models that keepline trains and applies: pure functions from Parquet to Parquet."""

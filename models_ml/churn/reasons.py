@@ -1,0 +1,183 @@
+"""Why a subscription is at risk: up to three reasons in words, from exact Shapley contributions.
+
+A reason is a feature that raised this row's risk and whose value is not the typical one (the median,
+or the commonest category, of training). Reasons come from different perspectives where there are
+enough of them, the strongest first. Its words are the catalogue's: `text_high` when the value lies
+above the typical one or is another category, `text_low` below; `{value}` in them is replaced by the
+value in the unit that people use. An empty text means that this direction makes no reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from models_ml.churn.errors import FeatureMismatchError
+from models_ml.churn.features import FeatureSpace
+
+Vector = npt.NDArray[np.float64]
+
+REASONS = 3
+UP, DOWN = "up", "down"
+REASON_COLUMNS = tuple(
+    f"reason_{n}_{part}"
+    for n in range(1, REASONS + 1)
+    for part in ("code", "perspective", "direction", "text")
+)
+_CATALOG_COLUMNS = ("feature", "perspective", "perspective_name", "unit", "text_high", "text_low")
+# The catalogue's texts speak of percent and yuan; the features are shares of one and fen.
+_TIMES = {"share": 100.0, "ratio": 100.0, "fen": 0.01}
+
+
+class Entry(NamedTuple):
+    """A feature in words."""
+
+    perspective: int
+    perspective_name: str
+    unit: str
+    text_high: str
+    text_low: str
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The feature catalogue: every feature with its perspective and its words."""
+
+    entries: Mapping[str, Entry]
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> Catalogue:
+        """Return the catalogue held in the table `feature_catalog`.
+
+        Raises:
+            FeatureMismatchError: a column is missing or a feature is listed twice.
+        """
+        missing = sorted(set(_CATALOG_COLUMNS) - set(frame.columns))
+        if missing:
+            raise FeatureMismatchError(f"feature_catalog has no column {', '.join(missing)}")
+        doubled = sorted(frame.loc[frame["feature"].duplicated(), "feature"].astype(str))
+        if doubled:
+            raise FeatureMismatchError(f"feature_catalog lists {', '.join(doubled)} twice")
+        texts = frame[list(_CATALOG_COLUMNS)].astype(object)
+        texts = texts.where(texts.notna(), "")
+        return cls(
+            {
+                str(feature): Entry(
+                    int(perspective), str(name), str(unit), str(high).strip(), str(low).strip()
+                )
+                for feature, perspective, name, unit, high, low in texts.itertuples(index=False)
+            }
+        )
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Feature names in catalogue order."""
+        return tuple(self.entries)
+
+
+def explain(
+    rows: pd.DataFrame, contributions: Vector, space: FeatureSpace, catalogue: Catalogue
+) -> pd.DataFrame:
+    """Return up to three reasons per row.
+
+    Args:
+        rows: feature rows.
+        contributions: (n, k) contributions to the log-odds in the order of `space.names`.
+        space: the model's columns.
+        catalogue: the words.
+
+    Returns:
+        `reason_<n>_code`, `_perspective`, `_direction`, `_text` for n = 1..3 with the index of
+        `rows`; None where fewer features raised the risk.
+    """
+    usable, directions = _sayable(rows, space, catalogue)
+    strength = np.where(usable & (contributions > 0), contributions, 0.0)
+    perspectives = np.array(
+        [catalogue.entries[n].perspective if n in catalogue.entries else 0 for n in space.names]
+    )
+    chosen = _choose(strength, perspectives)
+    found = {name: np.full(len(rows), None, dtype=object) for name in REASON_COLUMNS}
+    for n in range(REASONS):
+        for position in np.unique(chosen[:, n]):
+            if position < 0:
+                continue
+            at = np.flatnonzero(chosen[:, n] == position)
+            name = space.names[position]
+            entry = catalogue.entries[name]
+            found[f"reason_{n + 1}_code"][at] = name
+            found[f"reason_{n + 1}_perspective"][at] = entry.perspective_name
+            up = directions[at, position] > 0
+            found[f"reason_{n + 1}_direction"][at] = np.where(up, UP, DOWN)
+            found[f"reason_{n + 1}_text"][at] = [
+                (entry.text_high if is_up else entry.text_low).replace(
+                    "{value}", _spoken(value, entry.unit)
+                )
+                for is_up, value in zip(up, rows[name].iloc[at], strict=True)
+            ]
+    return pd.DataFrame(found, index=rows.index, dtype=object)
+
+
+def _sayable(
+    rows: pd.DataFrame, space: FeatureSpace, catalogue: Catalogue
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int8]]:
+    """Return which cells make a reason in words, and whether each lies above (1) or below (-1)."""
+    usable = np.zeros((len(rows), len(space.names)), dtype=bool)
+    directions = np.zeros((len(rows), len(space.names)), dtype=np.int8)
+    for position, name in enumerate(space.names):
+        entry = catalogue.entries.get(name)
+        if entry is None:
+            continue
+        found = space.column(name, rows[name]).astype(np.float64)
+        if name in space.categories:
+            # A category that training never saw is missing to the model: no reason either.
+            side = np.where(found == space.typical[name], 0.0, np.where(np.isnan(found), 0.0, 1.0))
+        else:
+            # Compared as the model reads it, in single precision.
+            side = np.nan_to_num(np.sign(found - np.float32(space.typical[name])))
+        directions[:, position] = side.astype(np.int8)
+        usable[:, position] = ((side > 0) & bool(entry.text_high)) | (
+            (side < 0) & bool(entry.text_low)
+        )
+    return usable, directions
+
+
+def _spoken(value: object, unit: str) -> str:
+    """Return a value as people say it: yuan, percent, few digits; a text as it is."""
+    if isinstance(value, str):
+        return value
+    number = float(str(value)) * _TIMES.get(unit, 1.0)
+    digits = 0 if abs(number) >= 10 or unit in ("share", "ratio", "percent") else 1
+    text = f"{number:,.{digits}f}"
+    return text.removesuffix(".0") if text not in ("-0", "-0.0") else "0"
+
+
+def _choose(strength: Vector, perspectives: npt.NDArray[np.int_]) -> npt.NDArray[np.int_]:
+    """Return the column numbers of up to three reasons per row, -1 where there is none.
+
+    First the strongest column of each perspective, best three; rows with fewer such perspectives
+    are filled with their next strongest columns. The result is in order of strength.
+    """
+    rows = np.arange(len(strength))
+    kinds = np.unique(perspectives)
+    best = np.empty((len(strength), len(kinds)), dtype=np.int64)
+    for at, kind in enumerate(kinds):
+        members = np.flatnonzero(perspectives == kind)
+        best[:, at] = members[np.argmax(strength[:, members], axis=1)]
+    best_strength = strength[rows[:, None], best]
+    order = np.argsort(-best_strength, axis=1, kind="stable")[:, :REASONS]
+    chosen = np.full((len(strength), REASONS), -1, dtype=np.int64)
+    found = np.take_along_axis(best, order, axis=1)
+    positive = np.take_along_axis(best_strength, order, axis=1) > 0
+    chosen[:, : order.shape[1]] = np.where(positive, found, -1)
+    for row in np.flatnonzero((chosen < 0).any(axis=1)):
+        ranked = [int(c) for c in np.argsort(-strength[row], kind="stable") if strength[row, c] > 0]
+        taken = [int(c) for c in chosen[row] if c >= 0]
+        spare = [c for c in ranked if c not in taken][: REASONS - len(taken)]
+        full = sorted(taken + spare, key=lambda c: (-strength[row, c], c))
+        chosen[row, : len(full)] = full
+    return chosen

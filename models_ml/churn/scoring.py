@@ -1,0 +1,202 @@
+"""Score one feature snapshot: probability, worth, tier and reasons for every living subscription.
+
+Pure: frames and a model set in, a frame out. Reading the snapshot, verifying the model and writing
+the scores is the job of `models_ml.churn.batch`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from models_ml.churn.dataset import flag, is_known, is_new, payment_group
+from models_ml.churn.errors import FeatureMismatchError
+from models_ml.churn.features import CHUNK_ROWS
+from models_ml.churn.model import ModelSet, PaymentModel
+from models_ml.churn.parameters import RiskParams
+from models_ml.churn.reasons import REASON_COLUMNS, Catalogue, explain
+from models_ml.churn.snapshot import AS_OF, KEY
+from models_ml.churn.tiers import HIGH, MEDIUM, NEW, NODATA, assign_tiers
+from models_ml.churn.value import clv_12m_fen
+
+RULE_NEW = "NEW_ON_NET"
+RULE_UNKNOWN = "NOTHING_KNOWN"
+RULE_NO_MODEL = "NO_MODEL"
+
+SCORE_COLUMNS = (
+    "score_date",
+    KEY,
+    "churn_probability",
+    "score_percentile",
+    "risk_tier",
+    "tier_rule_id",
+    "param_version",
+    "value_fen",
+    "expected_profit_fen",
+    *REASON_COLUMNS,
+    "model_version",
+    "feature_snapshot_id",
+    "score_run_id",
+)
+_NEEDED = (KEY, AS_OF, "payment_type", "full_months_on_net", "known_flag")
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """What every score carries so that it can be traced.
+
+    Attributes:
+        score_date: business day of the scores, equal to the as-of date of the features.
+        feature_snapshot_id: the snapshot that was scored.
+        score_run_id: hash of snapshot, model, parameters and catalogue.
+    """
+
+    score_date: date
+    feature_snapshot_id: str
+    score_run_id: str
+
+
+def score_frame(
+    features: pd.DataFrame,
+    models: ModelSet | None,
+    params: RiskParams,
+    catalogue: Catalogue,
+    stamps: Stamps,
+    num_threads: int = 0,
+) -> pd.DataFrame:
+    """Return one row per living subscription, sorted by `subscription_id`, in `SCORE_COLUMNS`.
+
+    NEW has less than three full months on net; NODATA has nothing known or no model; both have
+    neither probability nor worth. All others get the calibrated probability of their payment type's
+    model, their percentile within the payment type (100 = the most at risk), their 12-month worth,
+    a tier, and HIGH and MEDIUM up to three reasons.
+
+    Args:
+        features: rows of one as-of date, columns in any order.
+        models: verified models; None when there are none to use.
+        params: parameters of the score date.
+        catalogue: the features in words.
+        stamps: what to write beside each score.
+        num_threads: threads for prediction; 0 takes LightGBM's default. Does not change a score.
+
+    Raises:
+        FeatureMismatchError: a needed column is missing or retyped, a subscription has no id or
+            more than one row, or the rows are of another day than the score date.
+    """
+    _check(features, stamps)
+    rows = features
+    if "is_alive" in rows:
+        rows = rows[flag(rows["is_alive"])]
+    rows = rows.sort_values(KEY, kind="stable").reset_index(drop=True)
+    rows["payment_group"] = payment_group(rows["payment_type"])
+
+    result = _empty_result(rows, params, stamps)
+    new = is_new(rows)
+    unknown = ~new & (~is_known(rows) | rows["payment_group"].isna().to_numpy())
+    result.loc[new, ["risk_tier", "tier_rule_id"]] = [NEW, RULE_NEW]
+    result.loc[unknown, "tier_rule_id"] = RULE_UNKNOWN
+    if models is None or not models.models:
+        return result
+
+    matrices: dict[str, pd.DataFrame] = {}
+    for group, model in models.models.items():
+        at = (rows["payment_group"] == group).to_numpy() & ~new & ~unknown
+        if at.any():
+            matrices[group] = rows[at]
+            _predict(result, rows[at], model, params, num_threads)
+    scored = result["churn_probability"].notna().to_numpy()
+    if scored.any():
+        result.loc[scored, "model_version"] = models.version
+        columns = [KEY, "churn_probability", "value_fen"]
+        judged = result.loc[scored, columns].assign(payment_group=rows["payment_group"][scored])
+        tiers = assign_tiers(judged, params)
+        result.loc[scored, list(tiers.columns)] = tiers
+    for group, found in matrices.items():
+        listed = found[result.loc[found.index, "risk_tier"].isin([HIGH, MEDIUM])]
+        _add_reasons(result, listed, models.models[group], catalogue, num_threads)
+    return result
+
+
+def _check(features: pd.DataFrame, stamps: Stamps) -> None:
+    missing = sorted(set(_NEEDED) - set(features.columns))
+    if missing:
+        raise FeatureMismatchError(f"the features have no column {', '.join(missing)}")
+    if features[KEY].isna().any():
+        raise FeatureMismatchError(f"{int(features[KEY].isna().sum())} rows have no {KEY}")
+    if features[KEY].duplicated().any():
+        raise FeatureMismatchError(f"{int(features[KEY].duplicated().sum())} rows repeat a {KEY}")
+    wrong = int((pd.to_datetime(features[AS_OF]) != pd.Timestamp(stamps.score_date)).sum())
+    if wrong:
+        raise FeatureMismatchError(f"{wrong} rows are not of the score date {stamps.score_date}")
+
+
+def _empty_result(rows: pd.DataFrame, params: RiskParams, stamps: Stamps) -> pd.DataFrame:
+    """Return the rows as NODATA without a model, every column in place."""
+    result = pd.DataFrame(index=rows.index)
+    result["score_date"] = pd.Series(stamps.score_date, index=rows.index, dtype=object)
+    result[KEY] = rows[KEY].astype(object)
+    result["churn_probability"] = np.nan
+    result["score_percentile"] = np.nan
+    result["risk_tier"] = pd.Series(NODATA, index=rows.index, dtype=object)
+    result["tier_rule_id"] = pd.Series(RULE_NO_MODEL, index=rows.index, dtype=object)
+    result["param_version"] = pd.Series(params.version, index=rows.index, dtype=object)
+    result["value_fen"] = pd.Series(pd.NA, index=rows.index, dtype="Int64")
+    result["expected_profit_fen"] = pd.Series(pd.NA, index=rows.index, dtype="Int64")
+    for name in (*REASON_COLUMNS, "model_version"):
+        result[name] = pd.Series(None, index=rows.index, dtype=object)
+    result["feature_snapshot_id"] = pd.Series(
+        stamps.feature_snapshot_id, index=rows.index, dtype=object
+    )
+    result["score_run_id"] = pd.Series(stamps.score_run_id, index=rows.index, dtype=object)
+    return result
+
+
+def _predict(
+    result: pd.DataFrame,
+    rows: pd.DataFrame,
+    model: PaymentModel,
+    params: RiskParams,
+    num_threads: int,
+) -> None:
+    """Fill probability, percentile and worth of one payment type's rows."""
+    model.space.check(rows)
+    raw = np.concatenate(
+        [
+            model.raw_scores(model.space.matrix(part), num_threads)
+            for part in _chunks(rows, CHUNK_ROWS)
+        ]
+    )
+    result.loc[rows.index, "churn_probability"] = model.calibration.apply(raw)
+    # Ranked by the raw score: calibration may put many rows on one step.
+    result.loc[rows.index, "score_percentile"] = (
+        pd.Series(raw).rank(method="average", pct=True).to_numpy() * 100
+    )
+    worth = clv_12m_fen(rows, model.hazards, params.get("annual_discount_rate"))
+    result.loc[rows.index, "value_fen"] = worth.astype(np.int64)
+
+
+def _add_reasons(
+    result: pd.DataFrame,
+    rows: pd.DataFrame,
+    model: PaymentModel,
+    catalogue: Catalogue,
+    num_threads: int,
+) -> None:
+    for part in _chunks(rows, CHUNK_ROWS):
+        contributions = model.contributions(model.space.matrix(part), num_threads)
+        reasons = explain(part, contributions, model.space, catalogue)
+        result.loc[part.index, list(REASON_COLUMNS)] = reasons
+
+
+def _chunks(rows: pd.DataFrame, size: int) -> list[pd.DataFrame]:
+    return [rows.iloc[start : start + size] for start in range(0, len(rows), size)]
+
+
+def tier_counts(scores: pd.DataFrame) -> dict[str, int]:
+    """Return the number of rows per tier, tiers in a fixed order, zeros included."""
+    counts: npt.NDArray[np.object_] = scores["risk_tier"].to_numpy(dtype=object)
+    return {tier: int((counts == tier).sum()) for tier in (HIGH, MEDIUM, "LOW", NEW, NODATA)}

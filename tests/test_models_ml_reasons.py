@@ -1,0 +1,100 @@
+"""Reasons: the strongest causes first, one per perspective, in the words and units of people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import models_ml_rows as made
+import numpy as np
+import pandas as pd
+import pytest
+
+from models_ml.churn.errors import FeatureMismatchError
+from models_ml.churn.features import FeatureSpace, refuse_leaks
+from models_ml.churn.parameters import choose_params
+from models_ml.churn.reasons import Catalogue, explain
+
+SPACE = FeatureSpace(
+    ("calls", "fee", "complaints", "brand", "share"),
+    {"brand": ("ALFA", "BETA")},
+    {"calls": 10.0, "fee": 9900.0, "complaints": 0.0, "brand": 1.0, "share": 0.2},
+)
+SAID = Catalogue.from_frame(
+    pd.DataFrame(
+        [
+            ("calls", 3, "voice", "count", "Makes {value} calls", "Makes only {value} calls"),
+            ("fee", 3, "voice", "fen", "Pays {value} yuan", "Pays only {value} yuan"),
+            ("complaints", 9, "service", "count", "Complained", None),
+            ("brand", 1, "life cycle", "category", "Brand {value}", "Brand {value}"),
+            ("share", 5, "data", "share", "{value} % at night", "Only {value} % at night"),
+        ],
+        columns=["feature", "perspective", "perspective_name", "unit", "text_high", "text_low"],
+    )
+)
+
+
+def reasons_of(*contributions, **values):
+    """Return the reason texts of one row, given the contributions in the order of `SPACE`."""
+    row = {"calls": 5.0, "fee": 4900, "complaints": 2.0, "brand": "ALFA", "share": 0.5} | values
+    padded = [*contributions, *[0.0] * (5 - len(contributions))]
+    found = explain(pd.DataFrame([row]), np.array([padded]), SPACE, SAID)
+    return [found[f"reason_{n}_text"][0] for n in (1, 2, 3)]
+
+
+def test_each_perspective_speaks_once_while_there_are_enough():
+    assert reasons_of(0.9, 0.8, 0.3, 0.1) == ["Makes only 5 calls", "Complained", "Brand ALFA"]
+
+
+def test_a_perspective_speaks_twice_before_a_reason_is_left_empty():
+    assert reasons_of(0.4, 0.8, 0.3) == ["Pays only 49 yuan", "Makes only 5 calls", "Complained"]
+
+
+def test_only_what_raises_the_risk_is_a_reason():
+    assert reasons_of(-0.4, 0.8, 0.0, -0.1) == ["Pays only 49 yuan", None, None]
+
+
+def test_what_is_typical_missing_or_without_words_is_no_reason():
+    # given: strong contributions of the typical fee, of no complaint and of a missing share
+    said = reasons_of(0.1, 0.8, 0.9, 0.7, 0.6, fee=9900, complaints=0, brand="BETA", share=None)
+
+    assert said == ["Makes only 5 calls", None, None]
+    # below the typical value the catalogue has no words for complaints; a new brand is nobody's
+    assert reasons_of(0.0, 0.0, 0.9, 0.9, complaints=-1, brand="NEW") == [None, None, None]
+
+
+def test_a_value_above_the_typical_one_takes_the_high_words():
+    assert reasons_of(0.9, calls=11.0) == ["Makes 11 calls", None, None]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("fee", 1_234_567, "Pays 12,346 yuan"),
+        ("fee", 450, "Pays only 4.5 yuan"),
+        ("share", 0.123456, "Only 12 % at night"),
+        ("share", 0.001, "Only 0 % at night"),
+        ("calls", 3.25, "Makes only 3.2 calls"),
+        ("calls", -0.01, "Makes only 0 calls"),
+    ],
+)
+def test_values_are_said_in_the_units_that_people_use(column, value, said):
+    contributions = [0.5 if name == column else 0.0 for name in SPACE.names]
+
+    assert reasons_of(*contributions, **{column: value})[0] == said
+
+
+def test_the_catalogue_and_the_parameters_that_ship_are_usable():
+    seeds = Path(__file__).parents[1] / "dbt_project" / "seeds"
+
+    words = Catalogue.from_frame(pd.read_csv(seeds / "feature_catalog.csv"))
+    params = choose_params(pd.read_csv(seeds / "param_risk_tier.csv"), made.SCORE_DATE)
+
+    refuse_leaks(words.features)
+    assert len(words.features) >= 60
+    assert {entry.perspective for entry in words.entries.values()} == set(range(1, 11))
+    assert params.treatment("dear", "postpaid").accept_rate > 0
+
+
+def test_a_catalogue_that_lists_a_feature_twice_is_refused():
+    with pytest.raises(FeatureMismatchError, match="lists brand_code twice"):
+        Catalogue.from_frame(pd.concat([made.CATALOG, made.CATALOG.head(1)]))

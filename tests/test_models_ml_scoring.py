@@ -1,0 +1,293 @@
+"""Scores: right columns, honest tiers, reasons in words, and the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+
+import models_ml_rows as made
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models_ml.churn.batch import score, train
+from models_ml.churn.errors import (
+    FeatureMismatchError,
+    ModelVerificationError,
+    SnapshotError,
+)
+from models_ml.churn.model import Hazards
+from models_ml.churn.parameters import choose_params
+from models_ml.churn.reasons import Catalogue
+from models_ml.churn.registry import champion_version, load_model_set
+from models_ml.churn.scoring import SCORE_COLUMNS, Stamps, score_frame
+from models_ml.churn.snapshot import write_snapshot
+
+STAMPS = Stamps(made.SCORE_DATE, "f" * 16, "0" * 16)
+PARAMS = choose_params(made.RISK_PARAMS, made.SCORE_DATE)
+WORDS = Catalogue.from_frame(made.CATALOG)
+NO_INTEREST = Hazards(overall=0.0, by_segment={})
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """Return a world with a champion."""
+    world = made.world(tmp_path_factory.mktemp("scoring"))
+    train(
+        world.snapshots,
+        world.labels,
+        world.models_dir,
+        made.CATALOG,
+        made.KNOWN_ON,
+        made.LABEL,
+        made.QUICK,
+    )
+    return world
+
+
+@pytest.fixture(scope="module")
+def models(stored):
+    """Return the champion."""
+    return load_model_set(stored.models_dir, champion_version(stored.models_dir))
+
+
+def scored(features, models, params=PARAMS):
+    """Return the scores of a frame."""
+    return score_frame(features, models, params, WORDS, STAMPS)
+
+
+def run(world, scores_dir, **changes):
+    """Score the stored snapshot."""
+    given = {
+        "snapshot_path": world.score_snapshot,
+        "models_dir": world.models_dir,
+        "risk_params": made.RISK_PARAMS,
+        "catalog": made.CATALOG,
+        "scores_dir": scores_dir,
+        "score_date": made.SCORE_DATE,
+    }
+    return score(**(given | changes))
+
+
+def twins(**columns) -> pd.DataFrame:
+    """Return prepaid rows that differ only in the given columns."""
+    count = len(next(iter(columns.values())))
+    rows = made.feature_rows(made.SCORE_DATE, 1)
+    rows = pd.concat([rows] * count, ignore_index=True)
+    rows["subscription_id"] = [f"t{n}" for n in range(count)]
+    rows[["complaints_90d", "competitor_calls_30d", "noise"]] = 0.0
+    return rows.assign(**columns)
+
+
+# Probability
+
+
+def test_the_quiet_line_scores_higher(models):
+    scores = scored(twins(usage_days_30d=[1, 28], silent_gap_days=[29, 2]), models)
+
+    quiet, busy = scores["churn_probability"]
+    assert quiet > 3 * busy
+    assert scores["score_percentile"].tolist() == [100, 50]
+
+
+def test_all_columns_are_there_in_their_order(models):
+    scores = scored(made.feature_rows(made.SCORE_DATE, 50), models)
+
+    assert tuple(scores.columns) == SCORE_COLUMNS
+    assert scores["churn_probability"].between(0, 1).all()
+    assert scores["model_version"].unique().tolist() == [models.version]
+    assert scores["param_version"].unique().tolist() == [PARAMS.version]
+
+
+def test_column_and_row_order_do_not_matter(models):
+    features = made.feature_rows(made.SCORE_DATE, 200)
+    turned = features[features.columns[::-1]].sample(frac=1, random_state=4)
+
+    pd.testing.assert_frame_equal(scored(turned, models), scored(features, models))
+
+
+def test_percentiles_are_within_the_payment_type(models):
+    features = made.feature_rows(made.SCORE_DATE, 300)
+    scores = scored(features, models)
+
+    for kind in ("prepaid", "postpaid"):
+        found = scores["score_percentile"][(features["payment_type"] == kind).to_numpy()]
+        assert found.max() > 99
+        assert found.mean() == pytest.approx(50, abs=1)
+
+
+def test_hybrid_lines_take_the_postpaid_model(models):
+    postpaid = made.feature_rows(made.SCORE_DATE, 100).assign(payment_type="postpaid")
+
+    pd.testing.assert_frame_equal(
+        scored(postpaid, models), scored(postpaid.assign(payment_type="hybrid"), models)
+    )
+
+
+def test_lines_that_are_gone_are_not_scored(models):
+    features = made.feature_rows(made.SCORE_DATE, 3)
+    features.loc[1, "is_alive"] = False
+
+    assert scored(features, models)["subscription_id"].tolist() == ["s00000", "s00002"]
+
+
+def test_no_subscriptions_give_no_scores(models):
+    assert len(scored(made.feature_rows(made.SCORE_DATE, 5).head(0), models)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="tenure_days"), "lack 1 columns .* tenure_days"),
+        (lambda f: f.assign(noise="loud"), "noise changed between number and text"),
+        (lambda f: f.assign(brand_code=7), "brand_code changed between number and text"),
+        (lambda f: f.drop(columns="known_flag"), "no column known_flag"),
+        (lambda f: pd.concat([f, f.head(2)]), "2 rows repeat"),
+        (lambda f: f.assign(subscription_id=[None, *f["subscription_id"][1:]]), "1 rows have no"),
+        (lambda f: f.assign(as_of_date=date(2025, 9, 29)), "10 rows are not of the score date"),
+    ],
+    ids=["missing", "text", "number", "no eligibility", "repeated id", "no id", "other day"],
+)
+def test_a_wrong_frame_is_refused(models, change, message):
+    with pytest.raises(FeatureMismatchError, match=message):
+        scored(change(made.feature_rows(made.SCORE_DATE, 10)), models)
+
+
+# NEW and NODATA
+
+
+def test_new_and_unknown_lines_get_no_probability(models):
+    features = made.feature_rows(made.SCORE_DATE, 5)
+    features["full_months_on_net"] = [2, 3, 12, np.nan, 2]
+    features["known_flag"] = [True, True, False, True, False]
+
+    scores = scored(features, models)
+
+    assert scores["risk_tier"].isin(["NEW", "NODATA"]).tolist() == [True, False, True, True, True]
+    assert scores["risk_tier"].drop(1).tolist() == ["NEW", "NODATA", "NODATA", "NEW"]
+    assert scores["tier_rule_id"].drop(1).tolist() == [
+        "NEW_ON_NET",
+        "NOTHING_KNOWN",
+        "NOTHING_KNOWN",
+        "NEW_ON_NET",
+    ]
+    assert scores["churn_probability"].notna().tolist() == [False, True, False, False, False]
+    for empty_unless_scored in ("value_fen", "model_version", "score_percentile"):
+        assert scores[empty_unless_scored].notna().tolist() == [False, True, False, False, False]
+
+
+def test_without_a_champion_all_is_new_or_nodata_and_the_run_goes_on(stored, tmp_path):
+    report = run(stored, tmp_path, models_dir=tmp_path / "empty")
+
+    assert report.tiers == {"HIGH": 0, "MEDIUM": 0, "LOW": 0, "NEW": 0, "NODATA": 400}
+    assert report.model_version is None
+    assert report.sentences == ("no model was ever trained: every subscription is NEW or NODATA",)
+    rows = pd.read_parquet(report.path)
+    assert tuple(rows.columns) == SCORE_COLUMNS
+    assert rows["churn_probability"].isna().all()
+
+
+def test_the_caller_may_go_on_without_a_damaged_model(stored, tmp_path):
+    import shutil
+
+    shelf = shutil.copytree(stored.models_dir, tmp_path / "models")
+    (shelf / champion_version(shelf) / "prepaid.model.txt").write_text("tree")
+
+    with pytest.raises(ModelVerificationError) as caught:
+        run(stored, tmp_path / "scores", models_dir=shelf)
+    assert not (tmp_path / "scores").exists()
+
+    report = run(
+        stored, tmp_path / "scores", models_dir=shelf, without_model_because=str(caught.value)
+    )
+    assert report.tiers["NODATA"] == 400
+    assert report.sentences[0].startswith("no model was used: model churn-")
+
+
+# Reasons
+
+
+def test_reasons_are_in_words_and_name_the_planted_causes(models):
+    rows = twins(usage_days_30d=[1, 15], silent_gap_days=[30, 15], complaints_90d=[3, 0])
+    rows["arpu_avg3m"] = 100_000
+    scores = scored(rows, models)
+
+    first = scores.iloc[0]
+    assert first["risk_tier"] == "HIGH"
+    causes = {first[f"reason_{n}_text"] for n in (1, 2, 3)}
+    assert "Complained 3 time(s)" in causes
+    assert causes & {"Used on only 1 days", "Silent for 30 days"}
+    assert first["reason_1_direction"] in ("up", "down")
+
+
+def test_low_rows_have_no_reasons_and_the_others_have(models):
+    scores = scored(made.feature_rows(made.SCORE_DATE, 400), models)
+
+    urgent = scores["risk_tier"].isin(["HIGH", "MEDIUM"])
+    assert urgent.any()
+    assert scores.loc[~urgent, "reason_1_code"].isna().all()
+    assert scores.loc[urgent, "reason_1_code"].notna().all()
+
+
+# Files
+
+
+def test_the_score_file_has_its_contract_and_its_manifest(stored, tmp_path):
+    report = run(stored, tmp_path)
+
+    schema = pq.read_schema(report.path)
+    assert tuple(schema.names) == SCORE_COLUMNS
+    assert schema.field("score_date").type == pa.date32()
+    assert schema.field("value_fen").type == pa.int64()
+    assert schema.field("reason_3_text").type == pa.string()
+    assert report.path.parent.name == "score_date=2025-09-30"
+    manifest = json.loads((report.path.parent / "_manifest.json").read_text())
+    assert manifest["current"] == report.score_run_id
+    assert manifest["runs"][report.score_run_id]["sha256"] == report.sha256
+    assert report.rows == 400 == sum(report.tiers.values())
+
+
+def test_scoring_twice_gives_the_same_bytes_and_touches_nothing(stored, tmp_path):
+    first = run(stored, tmp_path)
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in first.path.parent.iterdir()}
+    again = run(stored, tmp_path)
+    elsewhere = run(stored, tmp_path / "other")
+
+    assert again.sha256 == first.sha256 == elsewhere.sha256
+    assert elsewhere.path.read_bytes() == first.path.read_bytes()
+    assert {
+        p: (p.stat().st_mtime_ns, p.read_bytes()) for p in first.path.parent.iterdir()
+    } == before
+
+
+def test_other_parameters_are_another_run_beside_the_first(stored, tmp_path):
+    first = run(stored, tmp_path)
+    second = run(stored, tmp_path, risk_params=made.risk_params(max_high_share=0.01))
+
+    assert second.tiers["HIGH"] == 4 < first.tiers["HIGH"]
+    assert second.path != first.path
+    assert first.path.exists()
+    manifest = json.loads((first.path.parent / "_manifest.json").read_text())
+    assert manifest["current"] == second.score_run_id
+    assert len(manifest["runs"]) == 2
+
+
+def test_a_changed_snapshot_is_not_scored(stored, tmp_path):
+    table = pa.Table.from_pandas(made.feature_rows(made.SCORE_DATE, 5))
+    snapshot = write_snapshot(table, tmp_path, made.SCORE_DATE)
+    snapshot.path.write_bytes(stored.score_snapshot.read_bytes())
+
+    with pytest.raises(SnapshotError, match="changed after it was written"):
+        run(stored, tmp_path / "scores", snapshot_path=snapshot.path)
+
+
+def test_categories_that_training_never_saw_are_reported(stored, tmp_path):
+    features = made.feature_rows(made.SCORE_DATE, 10).assign(brand_code=["NEW"] + ["ALFA"] * 9)
+    snapshot = write_snapshot(pa.Table.from_pandas(features), tmp_path, made.SCORE_DATE)
+
+    report = run(stored, tmp_path / "scores", snapshot_path=snapshot.path)
+
+    assert report.unseen_shares == {"brand_code": 0.1}
+    assert "brand_code: 10.0% of the values" in report.sentences[0]
