@@ -44,7 +44,7 @@ CATALOG = pd.DataFrame(
 
 RISK_PARAMS = pd.DataFrame(
     [
-        (key, "all", value, "2020-01-01", None, "product", "first values")
+        (key, "ALL", value, "2020-01-01", None, "product", "first values")
         for key, value in {
             "incentive_dear_fen": 3000,
             "contact_cost_dear_fen": 500,

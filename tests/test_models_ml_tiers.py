@@ -192,7 +192,7 @@ def test_a_payment_type_may_have_its_own_value():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (made.RISK_PARAMS.iloc[1:], "no value of incentive_dear_fen for scope all on 2025-09-30"),
+        (made.RISK_PARAMS.iloc[1:], "no value of incentive_dear_fen for scope ALL on 2025-09-30"),
         (pd.concat([made.RISK_PARAMS, made.RISK_PARAMS.head(1)]), "two values of incentive_dear"),
         (made.risk_params(accept_rate_dear=1.2), "accept_rate_dear on 2025-09-30 is 1.2, outside"),
         (made.risk_params(accept_rate_cheap=0), "accept_rate_cheap .* outside"),

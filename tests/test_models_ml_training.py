@@ -57,8 +57,8 @@ def test_dates_are_split_in_order_and_never_mixed():
 
     assert split is not None
     assert (split.train, split.validation, split.test) == (
-        tuple(days[:3]),
-        (days[3],),
+        tuple(days[:2]),
+        tuple(days[2:4]),
         tuple(days[4:]),
     )
     assert max(split.train) < min(split.validation) < min(split.test)

@@ -83,7 +83,11 @@ def create(
         "end_date": (last_date + timedelta(days=mornings)).isoformat(),
     }
     (settings.operator_home / "simulation.json").write_text(json.dumps(marker))
-    out.print(f"simulate  {summary} in {seconds:.1f} s (synthetic: nobody in it exists)")
+    out.print(
+        f"simulate  {first_date} to {last_date}: {summary.subscribers:,} subscriptions, "
+        f"{summary.usage_records:,} call records in {seconds:.1f} s "
+        f"({summary.usage_records / seconds:,.0f} records/s); synthetic: nobody in it exists"
+    )
 
 
 def calendar(settings: Settings) -> Calendar:

@@ -6,7 +6,7 @@ import time
 from datetime import date, timedelta
 
 from keepline import store
-from keepline.commands import demo, pipeline
+from keepline.commands import demo, modelling, pipeline
 from keepline.commands.context import stage
 from keepline.errors import KeeplineError, UsageError
 from keepline.progress import out
@@ -22,6 +22,7 @@ def run(settings: Settings, day: date | None) -> None:
         KeeplineError: a stage failed; readers keep the release they had.
     """
     started = time.perf_counter()
+    windows: list[Window] = []
     if settings.operator == "demo" and not demo.exists(settings):
         demo.create(
             settings, subscribers=3000, days=400, seed=7, last_date=date(2026, 6, 30), mornings=30
@@ -32,6 +33,7 @@ def run(settings: Settings, day: date | None) -> None:
     history = Window(days.first_date, days.last_date)
     if not _was_done(settings, "history", history):
         _load_history(settings, history)
+        windows.append(history)
     published = _last_published(settings)
     wanted = day or (days.last_date if published is None else published + timedelta(days=1))
     if wanted > days.end_date and day is None:
@@ -41,7 +43,26 @@ def run(settings: Settings, day: date | None) -> None:
     else:
         _check_day(wanted, days)
         _daily(settings, wanted)
-    pipeline.show_screen(settings, started, is_synthetic=days.is_synthetic)
+    _show(settings, windows, days)
+    out.print(f"all of it took {time.perf_counter() - started:.0f} s")
+
+
+def _show(settings: Settings, windows: list[Window], days: demo.Calendar) -> None:
+    from keepline import release
+    from keepline.screen import summary
+
+    current = release.current_release(settings)
+    if current is None:
+        raise UsageError("nothing is published: keepline status")
+    report = settings.reports_dir / str(current.release_id) / "index.html"
+    out.print(
+        summary(settings, current.release_id, windows, report=report if report.exists() else None)
+    )
+    if days.is_synthetic:
+        out.print(
+            "The operator is synthetic: nobody in it exists. What you saw proves the machinery; its"
+            " figures say nothing about a real market."
+        )
 
 
 def _load_history(settings: Settings, history: Window) -> None:
@@ -50,7 +71,7 @@ def _load_history(settings: Settings, history: Window) -> None:
         clock.rows = pipeline.extract(settings, history)
         pipeline.load(settings, history)
         pipeline.build(settings, "core", history)
-        pipeline.train(settings, history.last_date)
+        modelling.train(settings, history.last_date)
         pipeline.build(settings, "marts", history)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
-from pathlib import Path
+from datetime import date
 
 from keepline import ops, store
 from keepline.commands import demo
 from keepline.commands.context import stage
 from keepline.compute.duckdb import DuckDBCompute
 from keepline.contract import load_contract
-from keepline.errors import GateFailedError
-from keepline.progress import err, out, progress
+from keepline.errors import GateFailedError, UsageError
+from keepline.progress import err, progress
 from keepline.settings import Settings
 from keepline.window import Window
 
@@ -37,7 +36,7 @@ def extract(settings: Settings, window: Window, tables: Sequence[str] | None = N
             ops.record_reconciliation(connection, balances)
         clock.rows = sum(result.rows for result in results)
         held = sum(sum(balance.quarantined_rows.values()) for balance in balances)
-        missing = sum(1 for result in results if not result.is_provided)
+        missing = sum(1 for result in results if not result.provided)
         clock.message = f"{held:,} rows quarantined" + (
             f", {missing} tables not provided" if missing else ""
         )
@@ -61,19 +60,70 @@ def check(settings: Settings, window: Window) -> None:
         clock.message = _verdict(results)
 
 
-def build(
-    settings: Settings, layer: str, window: Window, variables: dict[str, object] | None = None
-) -> None:
-    """Build one dbt layer and test it."""
+def build(settings: Settings, layer: str, window: Window) -> None:
+    """Build one dbt layer and test it; features describe the end of every day of the window."""
     from keepline.build import build as build_layer
 
-    with stage(settings, "build", window) as clock, progress("build") as update:
-        results = build_layer(settings, layer, window, variables, progress=update)
+    asked = {
+        "as_of_dates": [day.isoformat() for day in window.days()],
+        "known_on": window.last_date.isoformat(),
+    }
+    with stage(settings, f"build {layer}", window) as clock, progress("build") as update:
+        results = build_layer(settings, layer, window, asked, progress=update)
         with store.connect(settings) as connection:
             ops.record_models(connection, window, results)
         models = [result for result in results if result.rows is not None]
         clock.rows = sum(result.rows or 0 for result in models)
-        clock.message = f"{layer}: {len(models)} models, {len(results) - len(models)} tests"
+        clock.message = f"{len(models)} models, {len(results) - len(models)} tests"
+
+
+def stage_release(settings: Settings, window: Window) -> None:
+    """Copy the candidate marts under a new release."""
+    from keepline import release
+
+    with stage(settings, "stage", window) as clock:
+        with progress("stage") as update:
+            staged = release.stage(settings, window, update)
+        clock.rows = staged.rows
+        clock.message = f"release {staged.release_id}" + (
+            "" if staged.is_new else ": nothing changed, so it is the one that is there"
+        )
+
+
+def audit(settings: Settings, window: Window) -> None:
+    """Ask the gate `leaving` about the staged release."""
+    from expectations import runner
+    from keepline import release
+
+    with stage(settings, "audit", window) as clock:
+        staged = release.staged_release(settings, window)
+        results = runner.run_leaving(settings, staged.release_id, window)
+        passed = not runner.critical_failures(results)
+        release.mark_audited(settings, staged.release_id, passed)
+        _judge(settings, "leaving", window, results)
+        clock.message = f"release {staged.release_id}: {_verdict(results)}"
+
+
+def publish(settings: Settings, window: Window) -> None:
+    """Flip the pointer to the audited release."""
+    from keepline import release
+
+    with stage(settings, "publish", window) as clock:
+        audited = release.staged_release(settings, window)
+        info = release.publish(settings, audited.release_id)
+        clock.message = f"readers see release {info.release_id}"
+
+
+def report(settings: Settings, day: date) -> None:
+    """Write the morning report of the current release."""
+    from keepline.report import write_report
+
+    with stage(settings, "report", Window.day(day)) as clock, store.connect(settings) as connection:
+        current = store.scalar(connection, "select release_id from ctl.current_release")
+        if not isinstance(current, int):
+            raise UsageError("nothing is published yet, so there is nothing to report: make run")
+        path = write_report(settings, current)
+        clock.message = f"file://{path}"
 
 
 def _judge(
@@ -103,6 +153,3 @@ def _judge(
 def _verdict(results: Sequence[ops.GateResult]) -> str:
     passed = sum(1 for result in results if result.success)
     return f"{passed} of {len(results)} checks passed"
-
-
-__all__ = ["Path", "date", "err", "out", "timedelta"]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from keepline.commands import pipeline
+from keepline.commands import modelling, pipeline
 from keepline.commands.context import DateOption, FromOption, ToOption, day_of, window_of
 from keepline.errors import UsageError
 from keepline.progress import out
@@ -66,7 +66,7 @@ def train(date: DateOption = None) -> None:
 
     Example: keepline train --date 2026-06-29
     """
-    pipeline.train(Settings.load(), day_of(date))
+    modelling.train(Settings.load(), day_of(date))
 
 
 def score(date: DateOption = None) -> None:
@@ -74,7 +74,7 @@ def score(date: DateOption = None) -> None:
 
     Example: keepline score --date 2026-06-30
     """
-    pipeline.score(Settings.load(), day_of(date))
+    modelling.score(Settings.load(), day_of(date))
 
 
 def stage_release(date: DateOption = None, from_: FromOption = None, to: ToOption = None) -> None:

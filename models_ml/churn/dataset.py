@@ -105,11 +105,11 @@ def _days(values: pd.Series[date]) -> pd.Series[pd.Timestamp]:
 def split_by_time(
     dates: Sequence[date], test_dates: int = 1, apart_days: int = 0
 ) -> TimeSplit | None:
-    """Split as-of dates: the newest test, one before them validates, the ones before that train.
+    """Split as-of dates: the newest test, as many before them validate, those before that train.
 
     Args:
         dates: as-of dates, in any order, repeats allowed.
-        test_dates: how many of the newest dates are kept for the test.
+        test_dates: how many of the newest dates are kept for the test, and as many to validate.
         apart_days: least days between parts. With the length of the label window no leaving is in
             two parts; dates that fall between are not used.
 
@@ -118,9 +118,9 @@ def split_by_time(
     """
     ordered = sorted(set(dates))
     test = ordered[-test_dates:]
-    validation = _before(ordered, test, apart_days)[-1:]
+    validation = _before(ordered, test, apart_days)[-test_dates:]
     train = _before(ordered, validation, apart_days)
-    if len(test) < test_dates or not train:
+    if len(validation) < test_dates or not train:
         return None
     return TimeSplit(train=tuple(train), validation=tuple(validation), test=tuple(test))
 

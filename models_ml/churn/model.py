@@ -50,7 +50,7 @@ class TrainingParams:
             label window apart; with fewer, every date is used and the card says so.
         min_positives_held_out: leavers that validation and test must hold each.
         min_validation_auc: a model below it orders hardly better than chance and is not kept.
-        test_dates: newest as-of dates kept for the test.
+        test_dates: newest as-of dates kept for the test; as many before them validate.
     """
 
     seed: int = 20250101

@@ -1,7 +1,7 @@
 """The dated parameters of the risk tiers, chosen for a day.
 
 A parameter row is `key, scope, value, valid_from, valid_to, author, reason`; it counts on days
-`valid_from <= day < valid_to`, an empty `valid_to` being open. The scope is `all` or a payment type
+`valid_from <= day < valid_to`, an empty `valid_to` being open. The scope is `ALL` or a payment type
 (`prepaid`, `postpaid`); the narrower one wins.
 """
 
@@ -17,7 +17,7 @@ from models_ml.churn.dataset import GROUPS
 from models_ml.churn.errors import RiskParameterError
 from models_ml.churn.immutable import canonical_json, sha256_of_bytes
 
-ALL = "all"
+ALL = "ALL"
 DEAR, CHEAP = "dear", "cheap"
 
 _SHARES = ("accept_rate_dear", "accept_rate_cheap", "max_high_share", "max_medium_share")
@@ -78,7 +78,7 @@ def choose_params(rows: pd.DataFrame, day: date) -> RiskParams:
         day: the score date.
 
     Raises:
-        RiskParameterError: a key has no value for scope `all`, two at once, or one out of range.
+        RiskParameterError: a key has no value for scope `ALL`, two at once, or one out of range.
     """
     start = pd.to_datetime(rows["valid_from"])
     end = pd.to_datetime(rows["valid_to"].astype(object).where(_is_given(rows["valid_to"])))
@@ -104,7 +104,7 @@ def choose_params(rows: pd.DataFrame, day: date) -> RiskParams:
 
 
 def _scope(scope: object) -> str:
-    text = str(scope).strip().lower()
+    text = str(scope).strip()
     if text not in (ALL, *GROUPS):
         raise RiskParameterError(
             f"param_risk_tier has scope {text!r}: expected {ALL}, {' or '.join(GROUPS)}"

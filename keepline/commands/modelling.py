@@ -1,0 +1,173 @@
+"""Training and scoring, wired: features out of the compute engine, scores back into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from keepline.build import build
+from keepline.commands.context import stage
+from keepline.compute.duckdb import DuckDBCompute
+from keepline.errors import BadDataError
+from keepline.progress import err
+from keepline.settings import Settings
+from keepline.window import Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from models_ml.churn.snapshot import Snapshot
+
+# Training looks at the base every two weeks: closer dates repeat the same leavers, wider ones waste.
+AS_OF_STEP_DAYS = 14
+# Three full months on net are the least that a model row needs.
+LEAST_HISTORY_DAYS = 92
+# As-of dates that validate, and as many that test: one alone holds too few leavers to judge by.
+HELD_OUT_DATES = 2
+SCORE_TABLE = "ml.fct_churn_score"
+
+
+def train(settings: Settings, day: date) -> None:
+    """Train on every second week whose labels had matured by the end of `day`, and promote."""
+    from models_ml.churn import batch
+    from models_ml.churn.model import LabelParams, TrainingParams
+
+    compute = DuckDBCompute(settings)
+    with stage(settings, "train", Window.day(day)) as clock:
+        params = _thresholds(compute, day)
+        label = LabelParams(int(params["label_gap_days"]), int(params["label_window_days"]))
+        dates = _training_dates(compute, day, label.gap_days + label.window_days)
+        if not dates:
+            clock.message = (
+                f"no model: less than {LEAST_HISTORY_DAYS} days of history before the label window"
+            )
+            return
+        snapshots = _snapshots(settings, compute, dates, known_on=day)
+        labels = settings.exchange_dir / "labels" / f"known_on={day}.parquet"
+        wanted = ", ".join(f"date '{each}'" for each in dates)
+        compute.export(
+            f"select * from features.label_churn where as_of_date in ({wanted})",  # noqa: S608
+            labels,
+        )
+        report = batch.train(
+            [snapshot.path for snapshot in snapshots],
+            labels,
+            settings.models_dir,
+            _seed(compute, "feature_catalog"),
+            day,
+            label,
+            TrainingParams(num_threads=settings.compute_threads, test_dates=HELD_OUT_DATES),
+        )
+        clock.rows = report.rows
+        quality = "; ".join(
+            f"{group} lift {metrics['top_decile_lift']:.1f}, AUC {metrics['auc']:.2f}"
+            for group, metrics in report.metrics.items()
+        )
+        state = "promoted" if report.promoted else "stored, not promoted"
+        clock.message = f"{report.version} {state}" + (f": {quality}" if quality else "")
+    _say([*report.sentences, *report.notes])
+
+
+def score(settings: Settings, day: date) -> None:
+    """Score the base as of the end of `day` and put the scores beside it."""
+    from models_ml.churn import batch
+    from models_ml.churn.snapshot import write_snapshots
+
+    compute = DuckDBCompute(settings)
+    with stage(settings, "score", Window.day(day)) as clock:
+        exported = settings.exchange_dir / "features.parquet"
+        rows = compute.export(
+            f"select * from features.feat_subscription_asof where as_of_date = date '{day}'",  # noqa: S608
+            exported,
+        )
+        if rows == 0:
+            raise BadDataError(
+                f"no features for {day}: keepline build --layer features --date {day}"
+            )
+        snapshot = write_snapshots(exported, settings.exchange_dir / "features", rerun=True)[0]
+        exported.unlink()
+        report = batch.score(
+            snapshot.path,
+            settings.models_dir,
+            _seed(compute, "param_risk_tier"),
+            _seed(compute, "feature_catalog"),
+            settings.exchange_dir / "scores",
+            day,
+        )
+        compute.replace_partition(
+            SCORE_TABLE, score_columns(settings.dbt_dir), [report.path], "score_date", [day]
+        )
+        clock.rows = report.rows
+        clock.message = ", ".join(f"{tier} {count:,}" for tier, count in report.tiers.items())
+    _say(report.sentences)
+
+
+def score_columns(dbt_dir: Path) -> dict[str, str]:
+    """Return type by column of the score table, as dbt's source YAML declares it."""
+    path = dbt_dir / "models" / "features" / "_ml__sources.yml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    table = next(
+        table
+        for source in document["sources"]
+        for table in source["tables"]
+        if table["name"] == SCORE_TABLE.split(".")[1]
+    )
+    return {column["name"]: column["data_type"] for column in table["columns"]}
+
+
+def _training_dates(compute: DuckDBCompute, day: date, label_days: int) -> list[date]:
+    """Return the as-of dates whose label window ended by `day`, oldest first."""
+    first = compute.execute("select min(event_date) from core.fct_usage_daily")[0][0]
+    if first is None:
+        return []
+    newest = day - timedelta(days=label_days)
+    oldest = first + timedelta(days=LEAST_HISTORY_DAYS)
+    count = (newest - oldest).days // AS_OF_STEP_DAYS + 1
+    return sorted(newest - timedelta(days=AS_OF_STEP_DAYS * n) for n in range(max(count, 0)))
+
+
+def _snapshots(
+    settings: Settings, compute: DuckDBCompute, dates: Sequence[date], known_on: date
+) -> list[Snapshot]:
+    """Build the features and labels of these dates and freeze the features."""
+    from models_ml.churn.snapshot import write_snapshots
+
+    variables: dict[str, object] = {
+        "as_of_dates": [each.isoformat() for each in dates],
+        "known_on": known_on.isoformat(),
+    }
+    build(settings, "features", Window(dates[0], known_on + timedelta(days=1)), variables)
+    exported = settings.exchange_dir / "features.parquet"
+    wanted = ", ".join(f"date '{each}'" for each in dates)
+    compute.export(
+        f"select * from features.feat_subscription_asof where as_of_date in ({wanted})",  # noqa: S608
+        exported,
+    )
+    snapshots = write_snapshots(exported, settings.exchange_dir / "features", rerun=True)
+    exported.unlink()
+    return snapshots
+
+
+def _thresholds(compute: DuckDBCompute, day: date) -> dict[str, float]:
+    """Return the parameters for everybody that are valid on a day."""
+    rows = compute.execute(
+        "select key, value from seeds.param_threshold where scope = 'ALL'"
+        " and valid_from <= ? and ? < valid_to",
+        [day, day],
+    )
+    return {str(key): float(value) for key, value in rows}
+
+
+def _seed(compute: DuckDBCompute, name: str) -> pd.DataFrame:
+    """Return a seed table as a frame."""
+    with compute.connection() as connection:
+        return connection.execute(f"select * from seeds.{name}").df()  # noqa: S608
+
+
+def _say(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        err.print(f"  {sentence}", markup=False)
