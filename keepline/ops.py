@@ -148,6 +148,19 @@ def record_stage(connection: Connection, run: StageRun) -> None:
     )
 
 
+def last_stages(connection: Connection) -> list[StageRun]:
+    """Return the latest run of each stage, in the order in which they ran."""
+    rows = connection.execute(
+        "select verb, from_date, to_date, rows, seconds, status, message from ops.stage_run as r"
+        " where stage_run_id = (select max(stage_run_id) from ops.stage_run as l where l.verb = r.verb)"
+        " order by stage_run_id"
+    ).fetchall()
+    return [
+        StageRun(verb, Window(first, last), count, float(seconds), status, message)
+        for verb, first, last, count, seconds, status, message in rows
+    ]
+
+
 def record_models(connection: Connection, window: Window, runs: Sequence[ModelRun]) -> None:
     """Replace the results of these models for this window."""
     with connection.cursor() as cursor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ Update = Callable[[str, int, int], None]
 """Call it with (what, done, total) after each step."""
 
 # Results go to standard output, so that they can be piped; progress and errors do not.
+PLAIN_WIDTH = None if "COLUMNS" in os.environ or sys.stdout.isatty() else 100
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=PLAIN_WIDTH)
 
 
 @contextmanager

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import textwrap
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import psycopg
 import typer
 from rich.table import Table
 
-from keepline import store
+from keepline import ops, store
 from keepline.errors import SourceUnavailableError, UsageError
 from keepline.progress import out
 from keepline.settings import Settings
+from keepline.window import Window
 
 FORMATS = ("table", "csv", "json")
 # A spreadsheet runs a cell that begins with one of these; a leading quote makes it text again.
@@ -108,13 +110,8 @@ def status() -> None:
             "select r.release_id, r.from_date, r.to_date - 1 from ctl.release r"
             " join ctl.current_release c on c.release_id = r.release_id"
         ).fetchone()
-        runs = connection.execute(
-            "select distinct on (verb) verb, from_date, to_date - 1 as last_date, status, rows, seconds,"
-            " message from ops.stage_run order by verb, stage_run_id desc"
-        ).fetchall()
-        held = connection.execute(
-            "select coalesce(sum(rows), 0) from ops.quarantine_count"
-        ).fetchone()
+        runs = ops.last_stages(connection)
+        held = store.scalar(connection, "select coalesce(sum(rows), 0)::bigint from ops.quarantine_count")
     if current is None:
         out.print(f"{settings.operator}: readers see nothing yet")
     else:
@@ -123,21 +120,33 @@ def status() -> None:
         )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("stage", "last window", "status", "rows", "seconds", "note"):
-        table.add_column(name, justify="right" if name in ("rows", "seconds") else "left")
-    for verb, first, last, state, rows, seconds, message in sorted(runs, key=lambda run: run[2]):
-        span = str(last) if first == last else f"{first} to {last}"
-        table.add_row(verb, span, state, f"{rows:,}", f"{seconds:.1f}", message)
+        right = name in ("rows", "seconds")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for run in runs:
+        note = textwrap.shorten(run.message, 45) if run.status == "done" else ""
+        table.add_row(
+            run.verb, str(run.window), run.status, f"{run.rows:,}", f"{run.seconds:.1f}", note
+        )
     out.print(table)
-    out.print(
-        f"rows in quarantine: {cast(tuple[int], held)[0]:,} (below {settings.quarantine_dir})"
-    )
-    failed = [run for run in runs if run[3] == "failed"]
+    out.print(f"rows in quarantine: {held:,} (below {settings.quarantine_dir})", markup=False)
+    failed = [run for run in runs if run.status == "failed"]
+    for run in failed:
+        out.print(f"{run.verb} {run.window} failed: {run.message}", markup=False)
     if failed:
-        verb, first, last = failed[-1][0], failed[-1][1], failed[-1][2]
-        span = f"--date {first}" if first == last else f"--from {first} --to {last}"
-        out.print(f"next: read why above, mend it, then: keepline {verb} {span}")
+        out.print(f"next: mend that, then: {_command(failed[0])}", markup=False)
     else:
         out.print("next: make run (the next business day)")
+
+
+def _command(run: ops.StageRun) -> str:
+    """Return the command that repeats a stage."""
+    verb, _, layer = run.verb.partition(" ")
+    words = ["keepline", verb, *(["--layer", layer] if layer else [])]
+    if run.window == Window.day(run.window.from_date):
+        words += ["--date", str(run.window.from_date)]
+    else:
+        words += ["--from", str(run.window.from_date), "--to", str(run.window.to_date)]
+    return " ".join(words)
 
 
 def register(app: typer.Typer) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models_ml.churn.dataset import labelled_rows
+from models_ml.churn.dataset import labelled_rows, payment_group
 from models_ml.churn.errors import LabelError, ModelVerificationError, SnapshotError
 from models_ml.churn.features import choose_features, refuse_leaks
 from models_ml.churn.immutable import (
@@ -301,8 +301,10 @@ def _champion(models_dir: Path, without_because: str | None) -> tuple[ModelSet |
 def _unseen(features: pd.DataFrame, models: ModelSet | None) -> dict[str, float]:
     """Return the share of unseen values of each text feature that has any, the worst of all models."""
     shares: dict[str, float] = {}
-    for model in models.models.values() if models else ():
-        for name, share in model.space.unseen_share(features).items():
+    groups = payment_group(features["payment_type"])
+    for group, model in models.models.items() if models else ():
+        # Only what the model is asked about: it never saw the brands of the other payment type.
+        for name, share in model.space.unseen_share(features[groups == group]).items():
             if share > 0:
                 shares[name] = max(share, shares.get(name, 0.0))
     return dict(sorted(shares.items()))

@@ -1,0 +1,291 @@
+"""Run dbt for a window: one layer at a time, in this process, its data tests with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keepline.compute.duckdb import DuckDBCompute
+from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError, UsageError
+from keepline.ops import ModelRun
+from keepline.progress import Update
+from keepline.settings import Settings
+from keepline.window import Window
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+
+# Seeds belong to the core build: a parameter that was changed counts from the next run on.
+CORE = ("resource_type:seed", "path:models/staging", "path:models/core")
+LAYERS: dict[str, tuple[str, ...]] = {
+    "seeds": ("resource_type:seed",),
+    "core": CORE,
+    "features": ("path:models/features",),
+    "marts": ("path:models/marts",),
+    "all": (*CORE, "path:models/features", "path:models/marts"),
+}
+FAILED = ("error", "fail", "runtime error")
+LOCK_WORDS = ("could not set lock", "conflicting lock")
+
+# Parsing costs more than most builds; a process that builds several layers parses once.
+_manifests: dict[Path, Manifest] = {}
+
+
+class BuildFailedError(BadDataError):
+    """A model could not be built or a data test found rows that break a rule.
+
+    Attributes:
+        results: what each model and test of the build came to, for the run book.
+    """
+
+    def __init__(self, message: str, results: list[ModelRun]) -> None:
+        super().__init__(message)
+        self.results = results
+
+
+def build(
+    settings: Settings,
+    layer: str,
+    window: Window,
+    variables: Mapping[str, Any] | None = None,
+    *,
+    full_refresh: bool = False,
+    progress: Update | None = None,
+) -> list[ModelRun]:
+    """Build the models of a layer for a window and run their data tests.
+
+    Incremental models replace the window's load dates and nothing else; a model that does not exist
+    yet is built from all that is loaded. Running again changes nothing.
+
+    Args:
+        settings: where the compute file is.
+        layer: one of `LAYERS`.
+        window: load dates to build.
+        variables: dbt variables besides the window, such as `as_of_dates`.
+        full_refresh: rebuild every model from all that is loaded, as after a change of columns.
+        progress: called after each model and test.
+
+    Returns:
+        One result per model, seed and test; `rows` is the size of the table after the build and None
+        for views and tests.
+
+    Raises:
+        UsageError: there is no such layer.
+        BuildFailedError: a model failed, or a data test found rows.
+        SourceUnavailableError: another process holds the compute file.
+        KeeplineError: the dbt project itself cannot be read.
+    """
+    if layer not in LAYERS:
+        raise UsageError(f"no layer {layer!r}: choose one of {', '.join(LAYERS)}")
+    manifest = _manifest(settings)
+    compute = DuckDBCompute(settings)
+    compute.make_tables(_written_elsewhere(manifest))
+    command = [
+        "build",
+        *_common(settings),
+        "--no-write-json",
+        "--exclude-resource-type",
+        "unit_test",
+        # A test that also looks at a later layer waits for that layer.
+        "--indirect-selection",
+        "buildable",
+        "--vars",
+        json.dumps(
+            {
+                "timezone": settings.timezone,
+                **(variables or {}),
+                "window_from": window.from_date.isoformat(),
+                "window_to": window.to_date.isoformat(),
+            }
+        ),
+    ]
+    if full_refresh:
+        command.append("--full-refresh")
+    command += ["--select", *LAYERS[layer]]
+    try:
+        outcome = _invoke(settings, command, manifest, progress)
+    finally:
+        compute.release()
+    if not outcome.results:
+        # dbt gave up before the first model.
+        raise _unreadable(outcome.exception)
+    results = _with_rows(compute, layer, outcome.results)
+    failed = [result for result in outcome.results if str(result.status) in FAILED]
+    if any(word in str(result.message).lower() for result in failed for word in LOCK_WORDS):
+        raise SourceUnavailableError(
+            f"{settings.compute_path} is held by another process: run again when it has ended"
+        )
+    if failed:
+        raise BuildFailedError(_explain(layer, window, failed), results)
+    return results
+
+
+def parse(settings: Settings) -> Path:
+    """Read the dbt project and return the path of its `manifest.json`.
+
+    Raises:
+        KeeplineError: the project cannot be read; the message is dbt's.
+    """
+    _manifest(settings)
+    return _target_dir(settings) / "manifest.json"
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What dbt came back with: a result per node, or the exception that stopped it before."""
+
+    results: list[Any]
+    exception: BaseException | None
+    value: Any
+
+
+def _manifest(settings: Settings) -> Manifest:
+    """Return the parsed project; only files that changed since the last parse are read again."""
+    key = _target_dir(settings)
+    if key not in _manifests:
+        # Without --vars: dbt parses everything again when they differ from those of the last time.
+        outcome = _invoke(settings, ["parse", *_common(settings)])
+        if outcome.exception is not None or outcome.value is None:
+            raise _unreadable(outcome.exception)
+        _manifests[key] = outcome.value
+    # A copy: dbt writes into the manifest that it runs, and would build ephemeral models with the
+    # variables of the run before.
+    return _manifests[key].deepcopy()
+
+
+def _invoke(
+    settings: Settings,
+    command: list[str],
+    manifest: Manifest | None = None,
+    progress: Update | None = None,
+) -> _Outcome:
+    from dbt.cli.main import dbtRunner  # seconds to import, so only when dbt runs
+
+    callbacks = [_follow(progress)] if progress else []
+    with _profile_environment(settings):
+        done = dbtRunner(manifest=manifest, callbacks=callbacks).invoke(command)
+    return _Outcome(list(getattr(done.result, "results", ())), done.exception, done.result)
+
+
+def _follow(progress: Update) -> Callable[[Any], None]:
+    """Return a dbt callback that reports each finished node."""
+
+    def follow(event: Any) -> None:  # noqa: ANN401 - a protobuf message without types
+        if event.info.name in ("LogModelResult", "LogTestResult", "LogSeedResult"):
+            data = event.data
+            total = data.num_models if event.info.name == "LogTestResult" else data.total
+            progress(data.node_info.node_name, data.index, total)
+
+    return follow
+
+
+def _target_dir(settings: Settings) -> Path:
+    # Per operator: dbt parses everything again when the profile's path has changed.
+    return settings.home / "dbt_target" / settings.operator
+
+
+def _common(settings: Settings) -> list[str]:
+    return [
+        "--project-dir",
+        str(settings.dbt_dir),
+        "--profiles-dir",
+        str(settings.dbt_dir),
+        "--target",
+        settings.compute,
+        "--target-path",
+        str(_target_dir(settings)),
+        "--log-path",
+        str(_target_dir(settings) / "logs"),
+        "--log-level",
+        "none",
+        "--log-level-file",
+        "info",
+        "--no-use-colors",
+        "--no-version-check",
+        "--no-send-anonymous-usage-stats",
+    ]
+
+
+@contextmanager
+def _profile_environment(settings: Settings) -> Iterator[None]:
+    """Let profiles.yml see the settings, which need not have come from the environment."""
+    settings.operator_home.mkdir(parents=True, exist_ok=True)
+    wanted = {
+        "KEEPLINE_HOME": str(settings.home),
+        "KEEPLINE_OPERATOR": settings.operator,
+        "KEEPLINE_COMPUTE_MEMORY_LIMIT": settings.compute_memory_limit,
+        "KEEPLINE_COMPUTE_THREADS": str(settings.compute_threads),
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _written_elsewhere(manifest: Manifest) -> dict[str, dict[str, str]]:
+    """Return columns by table of the sources that keepline itself writes, such as the scores.
+
+    `raw` is made when it is loaded; what a model stage writes may not have been written yet.
+    """
+    return {
+        f"{source.schema}.{source.name}": {
+            column.name: str(column.data_type) for column in source.columns.values()
+        }
+        for source in manifest.sources.values()
+        if source.schema != "raw"
+    }
+
+
+def _with_rows(compute: DuckDBCompute, layer: str, results: list[Any]) -> list[ModelRun]:
+    tables = {
+        result.node.name: f"{result.node.schema}.{result.node.name}"
+        for result in results
+        if str(result.status) == "success" and result.node.config.materialized != "view"
+    }
+    counts: dict[str, int] = {}
+    if tables:
+        counted = " union all ".join(
+            f"select '{name}', count(*) from {table}"  # noqa: S608
+            for name, table in tables.items()
+        )
+        counts = {str(name): int(rows) for name, rows in compute.execute(counted)}
+    return [
+        ModelRun(
+            model=result.node.name,
+            layer=layer,
+            seconds=result.execution_time,
+            status=str(result.status),
+            rows=counts.get(result.node.name),
+        )
+        for result in results
+    ]
+
+
+def _explain(layer: str, window: Window, failed: list[Any]) -> str:
+    lines = [f"layer {layer} of {window}: {len(failed)} of its models and tests failed"]
+    for result in failed[:5]:
+        message = " ".join(str(result.message).split())
+        kind = str(result.node.resource_type)
+        where = result.node.original_file_path
+        lines.append(f"  {kind} {result.node.name} ({where}): {message[:500]}")
+    if len(failed) > 5:
+        lines.append(f"  and {len(failed) - 5} more")
+    return "\n".join(lines)
+
+
+def _unreadable(exception: BaseException | None) -> KeeplineError:
+    reason = str(exception).strip() if exception else "it selected nothing"
+    if any(word in reason.lower() for word in LOCK_WORDS):
+        return SourceUnavailableError(f"the compute file is held by another process: {reason}")
+    return KeeplineError(f"dbt stopped before the first model: {reason}")

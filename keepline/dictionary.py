@@ -1,0 +1,71 @@
+"""The data dictionary: docs/dictionary.md, written from the YAML beside the models.
+
+Run `make dictionary` after a change of a description; a test fails when the file is not current.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from keepline.settings import PROJECT_DIR
+
+TARGET = PROJECT_DIR / "docs" / "dictionary.md"
+HEAD = """# Data dictionary
+
+Written by `make dictionary` from the YAML beside the models: do not edit. Readers find marts in the schema `mart` and the star
+schema in `star`; every view ends with `release_id`, the release that it shows.
+"""
+
+
+def dictionary(dbt_dir: Path) -> str:
+    """Return the dictionary of all published models as Markdown, marts first.
+
+    Args:
+        dbt_dir: the dbt project.
+    """
+    sections = [HEAD]
+    for title, schema, folder in (("Marts", "mart", "marts"), ("Star schema", "star", "core")):
+        sections.append(f"\n## {title}\n")
+        for model in _published(dbt_dir / "models" / folder):
+            sections.append("\n".join(_section(schema, model)))
+    return "\n".join(sections)
+
+
+def _published(folder: Path) -> Iterator[dict[str, Any]]:
+    models = [
+        model
+        for path in sorted(folder.rglob("_*__models.yml"))
+        for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", [])
+        if "publish" in model.get("config", {}).get("meta", {})
+    ]
+    yield from sorted(models, key=lambda model: str(model["name"]))
+
+
+def _section(schema: str, model: dict[str, Any]) -> Iterator[str]:
+    publish = model["config"]["meta"]["publish"]
+    kept = {
+        "state": "the state of the day, whole in each release",
+        "day": f"history by day of `{publish.get('period')}`",
+        "month": f"history by month of `{publish.get('period')}`",
+    }[publish["kind"]]
+    yield f"### {schema}.{model['name'].removeprefix('mart_')}\n"
+    yield f"{_line(model['description'])} Kept as {kept}.\n"
+    yield "| column | type | meaning |\n|---|---|---|"
+    for column in model["columns"]:
+        meaning = _line(column["description"]).replace("|", "\\|")
+        yield f"| `{column['name']}` | {column['data_type']} | {meaning} |"
+    yield ""
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    TARGET.write_text(dictionary(PROJECT_DIR / "dbt_project"), encoding="utf-8")
+    sys.stdout.write(f"{TARGET} is current\n")

@@ -1,0 +1,152 @@
+"""A small operator for the extraction tests: call records in drops that a test writes line by line."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from keepline.extract import HeldError, extract_window
+from keepline.settings import Settings
+from keepline.window import Window
+
+DAY = date(2026, 6, 30)
+COLUMNS = (
+    "usage_id,subscription_id,msisdn,other_number,direction,start_at,duration_s,cell_id,roam_type,"
+    "call_type,status,received_at,charge_amt"
+)
+OPERATOR = """
+name: demo
+description: a small operator
+files:
+  drops: {path_env: KEEPLINE_DEMO_DROPS, layout: "{date}/{file}.csv.gz", manifest: "{date}/manifest.json"}
+tables:
+  cdr_voice:
+    file: cdr_voice
+    sql: |
+      select
+          usage_id, subscription_id, msisdn as msisdn_hash, other_number as other_number_hash,
+          left(other_number, 3) as other_prefix, direction, start_at, duration_s, cell_id, roam_type, call_type,
+          status, received_at, charge_amt
+      from records
+"""
+
+
+def call(number: int, day: date = DAY, **changes: str) -> str:
+    """Return a good record of a call, with some columns changed."""
+    values = {
+        "usage_id": f"V{number:04d}",
+        "subscription_id": f"S{number % 7}",
+        "msisdn": f"139000{number:05d}",
+        "other_number": f"138000{number % 5:05d}",
+        "direction": "out",
+        "start_at": f"{day} 09:{number % 60:02d}:00+08:00",
+        "duration_s": str(10 + number),
+        "cell_id": "GD01",
+        "roam_type": "home",
+        "call_type": "local",
+        "status": "completed",
+        "received_at": f"{day} 10:00:00+08:00",
+        "charge_amt": "0.15",
+    }
+    return ",".join({**values, **changes}[name] for name in COLUMNS.split(","))
+
+
+def calls(count: int, day: date = DAY) -> list[str]:
+    """Return good records."""
+    return [call(number, day) for number in range(count)]
+
+
+class Mediation:
+    """Writes drops; `said` overrides what the manifest says of the file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, day: date = DAY) -> Path:
+        return self.folder / day.isoformat() / "cdr_voice.csv.gz"
+
+    def deliver(
+        self, lines: Sequence[str], day: date = DAY, header: str = COLUMNS, **said: Any
+    ) -> None:
+        text = "".join(f"{line}\n" for line in [header, *lines])
+        self.deliver_bytes(gzip.compress(text.encode(), mtime=0), len(lines), day, **said)
+
+    def deliver_bytes(self, content: bytes, rows: int, day: date = DAY, **said: Any) -> None:
+        path = self.path(day)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        entry = {
+            "name": path.name,
+            "table": "cdr_voice",
+            "rows": rows,
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "sums": {},
+            **said,
+        }
+        manifest = {"date": day.isoformat(), "files": [entry]}
+        (path.parent / "manifest.json").write_text(json.dumps(manifest))
+
+
+class Extraction:
+    """Runs the extraction with an operator file of the test and reads what came of it."""
+
+    def __init__(self, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings = settings
+        self.operator_file = folder / "demo.yml"
+        self.operator_file.write_text(OPERATOR)
+        self.drops = folder / "drops"
+        self.drops.mkdir()
+        self.mediation = Mediation(self.drops)
+        monkeypatch.setattr(Settings, "operator_file", property(lambda _: self.operator_file))
+        monkeypatch.setenv("KEEPLINE_DEMO_DROPS", str(self.drops))
+
+    def run(self, window: Window | date = DAY, *tables: str) -> Any:
+        """Extract and return the results of the tables that the operator provides, by name."""
+        chosen = window if isinstance(window, Window) else Window.day(window)
+        results = extract_window(self.settings, chosen, list(tables) or None)
+        return {result.table_name: result for result in results if result.provided}
+
+    def held(self, window: Window | date = DAY) -> list[str]:
+        """Extract, and return the codes of why something was held."""
+        with pytest.raises(HeldError) as raised:
+            self.run(window)
+        return [finding.code for finding in raised.value.findings]
+
+    def landed(self, table: str = "cdr_voice", columns: str = "*") -> list[tuple[Any, ...]]:
+        """Return what is in landing, by load date and in the order of the files."""
+        return self._rows(self.settings.landing_dir / table, "part-0.parquet", columns)
+
+    def quarantined(self, columns: str, table: str = "cdr_voice") -> list[tuple[Any, ...]]:
+        """Return what is in quarantine, in the order of the files."""
+        return self._rows(self.settings.quarantine_dir / table, "rows.parquet", columns)
+
+    def manifest(self, day: date = DAY, table: str = "cdr_voice") -> Any:
+        """Return the manifest of a partition."""
+        path = self.settings.landing_dir / table / f"load_date={day}" / "_manifest.json"
+        return json.loads(path.read_text())
+
+    def files(self) -> dict[str, bytes]:
+        """Return every file below landing and quarantine with its bytes."""
+        return {
+            str(path.relative_to(self.settings.operator_home)): path.read_bytes()
+            for folder in (self.settings.landing_dir, self.settings.quarantine_dir)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+
+    def _rows(self, folder: Path, name: str, columns: str) -> list[tuple[Any, ...]]:
+        files = [str(path) for path in sorted(folder.glob(f"load_date=*/{name}"))]
+        if not files:
+            return []
+        return duckdb.sql(
+            f"select {columns} from read_parquet({files}, hive_partitioning = true)"
+        ).fetchall()

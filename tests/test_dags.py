@@ -1,0 +1,428 @@
+"""The DAG files: what all of them promise, which day a run is for, and what is tried again."""
+
+from __future__ import annotations
+
+import ast
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, date, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow_process import airflow_process
+
+from keepline import airflow as local_airflow
+from keepline.airflow import local
+from keepline.errors import EXIT_CODES, SourceUnavailableError, UsageError
+from keepline.settings import PROJECT_DIR, Settings
+
+DAGS_DIR = PROJECT_DIR / "dags"
+DAILY = [
+    *("extract", "load", "check", "build_core", "build_features", "score", "build_marts"),
+    *("stage", "audit", "publish", "report"),
+]
+HEAVY = {"pandas", "numpy", "duckdb", "dbt", "great_expectations", "lightgbm"}
+
+
+# -- run in Airflow's process ------------------------------------------------------------------------
+
+
+def parsed() -> dict[str, Any]:
+    """Parse the folder as Airflow does and tell what is there, in plain values."""
+    before = set(sys.modules)
+    from airflow.dag_processing.dagbag import BundleDagBag
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    def bag() -> BundleDagBag:
+        return BundleDagBag(dag_folder=str(DAGS_DIR), bundle_path=DAGS_DIR, bundle_name="dags")
+
+    first, second = bag(), bag()
+    return {
+        "errors": first.import_errors,
+        "heavy": sorted((set(sys.modules) - before) & HEAVY),
+        "dags": {dag_id: _facts(dag) for dag_id, dag in first.dags.items()},
+        "is_same_twice": all(
+            DagSerialization.serialize_dag(dag)
+            == DagSerialization.serialize_dag(second.dags[dag_id])
+            for dag_id, dag in first.dags.items()
+        ),
+    }
+
+
+def _facts(dag: Any) -> dict[str, Any]:
+    return {
+        "doc": dag.doc_md,
+        "file_doc": Path(dag.fileloc).read_text().split('"""')[1],
+        "catchup": dag.catchup,
+        "max_active_runs": dag.max_active_runs,
+        "start_date": dag.start_date,
+        "tags": sorted(dag.tags),
+        "params": sorted(dag.params),
+        "commands": {task.task_id: task.command for task in dag.tasks},
+        "edges": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
+        "outlets": {task.task_id: [a.name for a in task.outlets] for task in dag.tasks},
+        "tasks": [
+            {
+                "owner": task.owner,
+                "retries": task.retries,
+                "policy": task.retry_policy.serialize(),
+                "pool": task.pool,
+                "timeout": task.execution_timeout,
+            }
+            for task in dag.tasks
+        ],
+    }
+
+
+def scheduled_days(dag_id: str, first: datetime, last: datetime) -> list[tuple[str, str]]:
+    """Return (moment a run starts, its business date) for the runs that the clock makes."""
+    from airflow.dag_processing.dagbag import BundleDagBag
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+    from keepline_command import business_date
+
+    dags = BundleDagBag(dag_folder=str(DAGS_DIR), bundle_path=DAGS_DIR, bundle_name="dags").dags
+    timetable = coerce_to_core_timetable(dags[dag_id].timetable)
+    wanted = TimeRestriction(earliest=first, latest=last, catchup=True)
+    found, before = [], None
+    while info := timetable.next_dagrun_info(
+        last_automated_data_interval=before, restriction=wanted
+    ):
+        before = info.data_interval
+        run = SimpleNamespace(
+            run_type="scheduled", partition_key=None, data_interval_end=info.data_interval.end
+        )
+        found.append((info.run_after.isoformat()[:16], str(business_date({}, run))))
+    return found
+
+
+def resolve(param: str | None, run: dict[str, Any]) -> date | str:
+    from keepline_command import business_date
+
+    known = {"run_type": "manual", "partition_key": None, "data_interval_end": None}
+    try:
+        return business_date({"business_date": param}, SimpleNamespace(**known | run))
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPoolExecutor]:
+    home = tmp_path_factory.mktemp("airflow")
+    with airflow_process(home) as process:
+        process.submit(sys.path.append, str(DAGS_DIR)).result()
+        yield process
+
+
+@pytest.fixture(scope="module")
+def found(airflow: ProcessPoolExecutor) -> dict[str, Any]:
+    return airflow.submit(parsed).result()
+
+
+# -- what all DAGs promise ---------------------------------------------------------------------------
+
+
+def test_the_folder_parses_to_the_two_dags(found):
+    assert found["errors"] == {}
+    assert set(found["dags"]) == {"keepline_daily", "keepline_training"}
+
+
+def test_dag_files_import_airflow_only():
+    allowed = {*sys.stdlib_module_names, "airflow", "pendulum", "keepline_command"}
+    for path in DAGS_DIR.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in getattr(node, "names", ())]
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or "."]
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                assert {name.split(".")[0] for name in names} <= allowed, path.name
+
+
+def test_parsing_loads_nothing_heavy(found):
+    assert found["heavy"] == []
+
+
+def test_parsing_twice_gives_the_same_dags(found):
+    assert found["is_same_twice"]
+
+
+@pytest.mark.parametrize("dag_id", ["keepline_daily", "keepline_training"])
+def test_every_dag_keeps_the_policy(found, dag_id):
+    dag = found["dags"][dag_id]
+
+    assert dag["doc"] == dag["file_doc"]
+    for words in ("What it builds", "How to run it again", "What a failure means"):
+        assert words in dag["doc"]
+    assert "keepline" in dag["tags"]
+    assert dag["catchup"] is False
+    assert dag["max_active_runs"] == 1
+    assert dag["start_date"] == datetime(2025, 12, 31, 16, tzinfo=UTC)
+    assert dag["params"] == ["business_date"]
+    for task in dag["tasks"]:
+        assert task["owner"] == "data-platform"
+        assert task["retries"] == 3
+        assert task["pool"] == local_airflow.POOL[0]
+        assert task["timeout"] is not None
+        assert task["policy"]["default"] == "fail"
+        assert [rule["action"] for rule in task["policy"]["rules"]] == ["retry"]
+
+
+def test_the_daily_dag_is_a_chain_of_keepline_commands(found):
+    daily = found["dags"]["keepline_daily"]
+    day = "{{ business_date(params, dag_run) }}"
+
+    assert daily["edges"] == {
+        task: [after] if after else []
+        for task, after in zip(DAILY, [*DAILY[1:], None], strict=True)
+    }
+    layers = {"build_core": "core", "build_features": "features", "build_marts": "marts"}
+    assert daily["commands"] == {
+        task: f"keepline build --layer {layers[task]} --date {day}"
+        if task in layers
+        else f"keepline {task} --date {day}"
+        for task in DAILY
+    }
+    assert {task: names for task, names in daily["outlets"].items() if names} == {
+        "publish": ["keepline_release"]
+    }
+
+
+def test_the_training_dag_is_one_command(found):
+    day = "{{ business_date(params, dag_run) }}"
+
+    assert found["dags"]["keepline_training"]["commands"] == {
+        "train": f"keepline train --date {day}"
+    }
+
+
+def test_the_dags_and_the_commands_agree_on_the_code_that_means_try_again(airflow):
+    assert airflow.submit(_retry_exit_code).result() == SourceUnavailableError.exit_code
+
+
+def _retry_exit_code() -> int:
+    from keepline_command import RETRY_EXIT_CODE
+
+    return RETRY_EXIT_CODE
+
+
+# -- which business day a run is for -----------------------------------------------------------------
+
+# 03:00 on 1 July in Shanghai.
+THREE_IN_THE_MORNING = datetime(2026, 6, 30, 19, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("param", "run", "day"),
+    [
+        ("2026-06-30", {"run_type": "manual"}, date(2026, 6, 30)),
+        # the parameter wins over everything
+        ("2026-05-01", {"run_type": "scheduled", "partition_key": "2026-06-01"}, date(2026, 5, 1)),
+        (None, {"run_type": "manual", "partition_key": "2026-06-01"}, date(2026, 6, 1)),
+        (None, {"run_type": "scheduled", "data_interval_end": THREE_IN_THE_MORNING}, date(2026, 6, 30)),
+        (None, {"run_type": "backfill", "data_interval_end": THREE_IN_THE_MORNING}, date(2026, 6, 30)),
+        # midnight ends the day before
+        (
+            None,
+            {"run_type": "scheduled", "data_interval_end": datetime(2026, 6, 30, 16, tzinfo=UTC)},
+            date(2026, 6, 30),
+        ),
+    ],
+)  # fmt: skip
+def test_a_run_knows_its_business_day(airflow, param, run, day):
+    assert airflow.submit(resolve, param, run).result() == day
+
+
+@pytest.mark.parametrize(
+    ("param", "run", "message"),
+    [
+        # Airflow gives a run by hand an interval around the moment of the click
+        (None, {"data_interval_end": THREE_IN_THE_MORNING}, 'trigger it with {"business_date"'),
+        (None, {"run_type": "asset_triggered"}, "does not say which business day"),
+        ("30.06.2026", {}, "30.06.2026"),
+        ("2026-06-30; rm -rf /", {}, "rm -rf"),
+    ],
+)
+def test_a_run_that_does_not_know_its_day_fails_with_a_sentence(airflow, param, run, message):
+    assert message in airflow.submit(resolve, param, run).result()
+
+
+def test_the_clock_gives_each_day_once_after_it_ended(airflow):
+    first, last = datetime(2026, 6, 27, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
+
+    assert airflow.submit(scheduled_days, "keepline_daily", first, last).result() == [
+        ("2026-06-28T19:00", "2026-06-28"),  # 03:00 on the 29th in Shanghai
+        ("2026-06-29T19:00", "2026-06-29"),
+        ("2026-06-30T19:00", "2026-06-30"),
+        ("2026-07-01T19:00", "2026-07-01"),
+    ]
+
+
+def test_the_clock_trains_on_sundays(airflow):
+    first, last = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 6, 20, tzinfo=UTC)
+
+    assert airflow.submit(scheduled_days, "keepline_training", first, last).result() == [
+        ("2026-06-14T22:00", "2026-06-14"),  # Monday 06:00 in Shanghai
+        ("2026-06-21T22:00", "2026-06-21"),
+    ]
+
+
+# -- what is tried again -----------------------------------------------------------------------------
+
+STUB = """#!/bin/sh
+echo "$*" >> {calls}
+echo "$1  starts in $KEEPLINE_HOME"
+tries=$(grep -c "^$1 " {calls})
+case "$1 $tries" in
+  "load 1") echo "keepline: the store cannot be reached" >&2; exit 3 ;;
+  "publish "*) echo "keepline: 7 rows are wrong" >&2; exit 2 ;;
+esac
+echo "$1  2026-06-30: 1,234 rows"
+"""
+
+
+def test_only_what_another_try_can_mend_is_tried_again(tmp_path, monkeypatch):
+    # given a store that is away once, and data that stay wrong
+    calls = tmp_path / "calls"
+    stub = tmp_path / "bin" / "keepline"
+    stub.parent.mkdir()
+    stub.write_text(STUB.format(calls=calls))
+    stub.chmod(stub.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(local, "COMMANDS_DIR", stub.parent)
+    monkeypatch.setattr(local, "RETRY_DELAY_S", 1)
+    settings = Settings(home=tmp_path / "home")
+    said: list[str] = []
+
+    # when the DAG runs
+    code = local_airflow.test_dag(settings, "keepline_daily", date(2026, 6, 30), said.append)
+
+    # then load ran twice, publish once, report never, and the caller gets publish's own code
+    assert code == 2
+    ran = calls.read_text().splitlines()
+    assert [line.split()[0] for line in ran] == [
+        *("extract", "load", "load", "check", "build", "build", "score", "build", "stage"),
+        *("audit", "publish"),
+    ]
+    assert ran[4] == "build --layer core --date 2026-06-30"
+    # and a person reads one line per try, without Airflow's own talk
+    lines = "\n".join(said)
+    assert f"    extract  starts in {settings.home}" in lines
+    assert " s  2026-06-30: 1,234 rows" in lines
+    assert " s  keepline: 7 rows are wrong" in lines
+    assert "publish failed, so nothing after it ran; the whole log: " in lines
+    assert len(said) == 2 * len(ran) + 1
+    log = Path(said[-1].split("the whole log: ")[1])
+    assert "7 rows are wrong" in log.read_text()
+
+
+def test_a_dag_that_is_not_there_is_said_to_be_airflows_trouble(tmp_path, monkeypatch):
+    empty = tmp_path / "empty.db"
+    empty.touch()
+    monkeypatch.setattr("keepline.airflow.foreground.empty_metadata", lambda _settings: empty)
+    said: list[str] = []
+
+    code = local_airflow.test_dag(
+        Settings(home=tmp_path), "keepline_nightly", date(2026, 6, 30), said.append
+    )
+
+    assert code == 1
+    assert "Airflow could not run the DAG" in said[-1]
+
+
+def test_one_home_runs_one_dag_at_a_time(tmp_path):
+    settings = Settings(home=tmp_path)
+    with (
+        local.only_one(tmp_path / "airflow" / "run.lock"),
+        pytest.raises(UsageError, match="another Airflow of keepline"),
+    ):
+        local_airflow.test_dag(settings, "keepline_daily", date(2026, 6, 30), print)
+
+
+# -- Airflow on this machine -------------------------------------------------------------------------
+
+
+def test_another_airflows_variables_stay_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://production/airflow")
+    monkeypatch.setenv("KEEPLINE_OPERATOR", "demo")
+
+    variables = local_airflow.environment(Settings(home=tmp_path), tmp_path / "airflow")
+
+    assert "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in variables
+    assert variables["AIRFLOW_HOME"] == str(tmp_path / "airflow")
+    assert variables["KEEPLINE_HOME"] == str(tmp_path)
+    assert variables["KEEPLINE_OPERATOR"] == "demo"
+
+
+def test_make_airflow_shows_both_dags_on_a_page_of_this_machine_only(tmp_path):
+    # given a free port
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "KEEPLINE_HOME": str(tmp_path), "KEEPLINE_DEMO_DSN": "host=none"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keepline", "airflow", "--port", str(port)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        # when it says that it is ready
+        said = ""
+        while "Ctrl-C ends it" not in said:
+            line = process.stdout.readline()
+            assert line, f"it ended: {said}"
+            said += line
+
+        # then the password that it points to opens the page, and both DAGs are there
+        password_file = tmp_path / "airflow" / "standalone" / "passwords.json"
+        password = json.loads(password_file.read_text())["admin"]
+        assert f"http://127.0.0.1:{port} as admin; the password is in {password_file}" in said
+        assert stat.S_IMODE(password_file.stat().st_mode) == 0o600
+        body = {"username": "admin", "password": password}
+        token = ask(port, "POST", "/auth/token", body=body)["access_token"]
+        deadline = time.monotonic() + 60
+        dags: list[dict[str, Any]] = []
+        while len(dags) < 2 and time.monotonic() < deadline:
+            time.sleep(1)
+            dags = ask(port, "GET", "/api/v2/dags", token=token)["dags"]
+        assert {(dag["dag_id"], dag["is_paused"]) for dag in dags} == {
+            ("keepline_daily", False),
+            ("keepline_training", False),
+        }
+        pools = ask(port, "GET", "/api/v2/pools", token=token)["pools"]
+        assert ("keepline_compute", 1) in {(pool["name"], pool["slots"]) for pool in pools}
+        # and nothing runs by the clock, and no password is in a log
+        assert ask(port, "GET", "/api/v2/dags/~/dagRuns", token=token)["dag_runs"] == []
+        log = (tmp_path / "airflow" / "standalone" / "standalone.log").read_text()
+        assert password not in said + log
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+    # and ending it ends all of it
+    assert process.returncode == 0
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def ask(port: int, method: str, path: str, *, body: object = None, token: str = "") -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    connection.request(method, path, json.dumps(body) if body else None, headers)
+    return json.load(connection.getresponse())
+
+
+def test_the_page_on_airflow_explains_every_exit_code():
+    page = (PROJECT_DIR / "docs" / "airflow.md").read_text()
+
+    for code in EXIT_CODES:
+        assert f"| {code} |" in page

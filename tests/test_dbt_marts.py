@@ -1,0 +1,248 @@
+"""Marts say the same however the windows came, and say so when they can't say anything."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from dbt.cli.main import dbtRunner
+from warehouse_rows import (
+    AS_OF,
+    FIRST_DAY,
+    SILENT,
+    Row,
+    Rows,
+    Warehouse,
+    at,
+    bill_line,
+    call,
+    days,
+    recharge,
+    session,
+    small_operator,
+    subscription,
+)
+
+from keepline.settings import PROJECT_DIR
+
+MARTS = (
+    "mart_rfm_month",
+    "mart_pareto_month",
+    "mart_subscriber_movement",
+    "mart_churn_risk_daily",
+    "mart_coverage",
+)
+LAST_DAY = date(2026, 5, 3)
+# Out of their order, and with a day in the middle of a month alone.
+WINDOWS = (
+    (date(2026, 4, 11), date(2026, 4, 29)),
+    (FIRST_DAY, date(2026, 1, 31)),
+    (date(2026, 4, 30), date(2026, 4, 30)),
+    (date(2026, 2, 1), date(2026, 4, 10)),
+    (date(2026, 5, 1), LAST_DAY),
+)
+
+
+def spring() -> Rows:
+    """Return April: a line moves, one leaves, one comes back, and rows of March arrive late."""
+    rows: Rows = {"cdr_voice": [], "cdr_data": [], "recharge": [], "bill_line": []}
+    for day in days(AS_OF + timedelta(days=1), LAST_DAY):
+        rows["cdr_voice"] += [call(line, day, 60) for line in ("s1", "s2", "s3", "s5", "s7")]
+        rows["cdr_data"].append(session("s4", day, 3))
+    rows["cdr_voice"].append(call("s6", date(2026, 4, 2), 60))
+    rows["cdr_voice"].append(
+        call("s8", date(2026, 3, 28), 60, usage_id="late", load_date=date(2026, 4, 20))
+    )
+    rows["recharge"].append(recharge("s2", date(2026, 3, 30), load_date=date(2026, 5, 2)))
+    rows["bill_line"].append(bill_line("s1", date(2026, 4, 5), 60, "recurring"))
+    left = date(2026, 4, 28)
+    rows["subscription"] = [
+        subscription("s4", date(2026, 4, 15), brand_code="beta"),
+        subscription(
+            "s3", date(2026, 5, 2), status_code="terminated", status_at=at(left)
+        )
+        | {"terminated_at": at(left), "termination_reason_code": "price"},
+    ]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the home that every warehouse of this file has in turn."""
+    return tmp_path_factory.mktemp("marts") / "home"
+
+
+@pytest.fixture
+def warehouse(home: Path) -> Warehouse:
+    """Return an empty warehouse."""
+    return Warehouse(home)
+
+
+@pytest.fixture(scope="module")
+def whole(home: Path) -> dict[str, list[Row]]:
+    """Return the marts of half a year as one wide window makes them."""
+    warehouse = half_a_year(Warehouse(home))
+    warehouse.build("core", FIRST_DAY, LAST_DAY)
+    warehouse.build("marts", FIRST_DAY, LAST_DAY)
+    return contents(warehouse)
+
+
+def half_a_year(warehouse: Warehouse) -> Warehouse:
+    """Tell a warehouse all that the small operator knew by `LAST_DAY`."""
+    warehouse.add_all(small_operator())
+    warehouse.add_all(spring())
+    return warehouse
+
+
+def contents(warehouse: Warehouse) -> dict[str, list[Row]]:
+    """Return every row of every mart."""
+    return {mart: warehouse.rows(f"select * from marts.{mart} order by all") for mart in MARTS}
+
+
+def movement(rows: list[Row], month: date) -> Counter[str]:
+    """Return the sums of a month's movement."""
+    sums: Counter[str] = Counter()
+    for row in rows:
+        if row["month_start"] == month:
+            sums.update({name: row[name] for name in row if isinstance(row[name], int)})
+    return sums
+
+
+def test_an_operator_without_any_table_gets_empty_marts_that_say_so(warehouse):
+    for layer in ("core", "features", "marts"):
+        warehouse.build(layer, AS_OF, AS_OF, as_of_dates=[AS_OF.isoformat()])
+
+    found = contents(warehouse)
+
+    assert {mart: len(found[mart]) for mart in MARTS[:-1]} == dict.fromkeys(MARTS[:-1], 0)
+    assert warehouse.rows("select * from features.feat_subscription_asof") == []
+    assert {row["mart_coverage"] for row in found["mart_coverage"]} == {"empty"}
+    assert {row["mart_name"] for row in found["mart_coverage"]} == set(MARTS[:-1])
+    sentences = {row["sentence"] for row in found["mart_coverage"] if row["is_required"]}
+    assert sentences == {"No lines are known: the mart is empty."}
+
+
+def test_an_operator_with_two_tables_gets_what_they_can_say(warehouse):
+    rows = small_operator()
+    warehouse.add_all({table: rows[table] for table in ("subscription", "cdr_voice")})
+    for layer in ("core", "features", "marts"):
+        warehouse.build(layer, FIRST_DAY, AS_OF, as_of_dates=[AS_OF.isoformat()])
+
+    found = contents(warehouse)
+
+    assert {row["mart_coverage"] for row in found["mart_coverage"]} == {"partial"}
+    assert movement(found["mart_subscriber_movement"], date(2026, 3, 1))["closing"] == 7
+    march = [row for row in found["mart_rfm_month"] if row["month_start"] == date(2026, 3, 1)]
+    assert {row["frequency"] for row in march} == {40, 90}
+    assert {row["monetary_fen"] for row in march} == {0}
+    features = warehouse.rows("select * from features.feat_subscription_asof")
+    assert len(features) == 8
+    assert {row["plan_fee"] for row in features} == {None}
+
+
+def test_marts_are_the_same_however_the_windows_came(whole, warehouse):
+    half_a_year(warehouse)
+    for first, last in WINDOWS:
+        warehouse.build("core", first, last)
+        warehouse.build("marts", first, last)
+
+    assert contents(warehouse) == whole
+
+    # A second time, one of them alone: nothing changes.
+    warehouse.build("core", *WINDOWS[3])
+    warehouse.build("marts", *WINDOWS[3])
+    assert contents(warehouse) == whole
+
+
+def test_movement_balances_and_is_restated_by_what_becomes_known_later(whole):
+    rows = whole["mart_subscriber_movement"]
+
+    # s8 was silent from 15 December to 28 March, which became known on 20 April: no loss stands.
+    assert movement(rows, date(2025, 12, 1))["churn"] == 0
+    # s7 joined on 20 February.
+    assert movement(rows, date(2026, 2, 1)) == Counter(opening=7, gross_adds=1, closing=8)
+    # s3 left on 28 April, known on 2 May; s4 moved to another brand.
+    april = movement(rows, date(2026, 4, 1))
+    assert april == Counter(opening=8, migration_in=1, migration_out=1, churn=1, closing=7)
+    for row in rows:
+        came, went = row["gross_adds"] + row["migration_in"], row["migration_out"] + row["churn"]
+        assert row["opening"] + came - went == row["closing"]
+    months = sorted({row["month_start"] for row in rows})
+    for month, following in zip(months, months[1:], strict=False):
+        assert movement(rows, month)["closing"] == movement(rows, following)["opening"]
+
+
+def test_months_that_have_not_ended_are_not_scored(whole):
+    for mart in ("mart_rfm_month", "mart_pareto_month"):
+        assert max(row["month_start"] for row in whole[mart]) == date(2026, 4, 1)
+    assert max(row["month_start"] for row in whole["mart_subscriber_movement"]) == date(2026, 5, 1)
+
+
+def test_rfm_equals_a_naive_count_of_the_rows(whole):
+    rows = small_operator()
+    for table, more in spring().items():
+        rows.setdefault(table, []).extend(more)
+    found = {
+        row["subscription_id"]: row
+        for row in whole["mart_rfm_month"]
+        if row["month_start"] == date(2026, 4, 1)
+    }
+    month_end = date(2026, 4, 30)
+    window = set(days(date(2026, 1, 31), month_end))
+    assert set(found) == {f"s{n}" for n in range(1, 9)}  # that s3 has left is not known yet
+    for line, row in found.items():
+        active = set(own_days(rows, line))
+        money = sum(row_["paid_amt"] * 100 / 1.06 for row_ in paid(rows, "recharge", line, window))
+        if int(line[1:]) % 2:
+            money = sum(row_["tax_excl_amt"] * 100 for row_ in paid(rows, "bill_line", line, window))
+        assert row["frequency"] == len(active & window), line
+        assert row["recency_days"] == (month_end - max(d for d in active if d <= month_end)).days
+        assert abs(row["monetary_fen"] - money) < 2, line
+    assert found[SILENT]["r_score"] < found["s2"]["r_score"]
+    assert found["s4"]["brand_code"] == "beta"
+
+
+def own_days(rows: Rows, line: str) -> Iterator[date]:
+    """Yield the days on which a line called, wrote, used data or recharged."""
+    for table in ("cdr_voice", "cdr_sms", "cdr_data", "recharge"):
+        for row in rows[table]:
+            if row["subscription_id"] == line and row.get("direction") != "in":
+                yield row["event_date"]
+
+
+def paid(rows: Rows, table: str, line: str, window: set[date]) -> Iterator[Row]:
+    """Yield the rows of a line in a window of days."""
+    for row in rows[table]:
+        if row["subscription_id"] == line and row["event_date"] in window:
+            yield row
+
+
+def test_each_combination_of_scores_has_one_name():
+    with (PROJECT_DIR / "dbt_project" / "seeds" / "rfm_cell.csv").open(newline="") as file:
+        cells = list(csv.DictReader(file))
+
+    names = Counter(row["segment"] for row in cells)
+    assert len({row["cell"] for row in cells}) == len(cells) == 125
+    assert (names["LOYAL"], names["POTENTIAL_LOYALIST"], names["OTHER"]) == (15, 35, 10)
+
+
+def test_unit_tests_of_features_and_marts_pass(warehouse, monkeypatch, tmp_path):
+    # dbt asks the tables that a unit test replaces for their columns.
+    for layer in ("core", "features", "marts"):
+        warehouse.build(layer, AS_OF, AS_OF)
+    monkeypatch.setenv("KEEPLINE_HOME", str(warehouse.settings.home))
+    monkeypatch.setenv("KEEPLINE_OPERATOR", warehouse.settings.operator)
+    where = str(warehouse.settings.dbt_dir)
+    done = dbtRunner().invoke(
+        ["test", "--project-dir", where, "--profiles-dir", where, "--target", "duckdb"]
+        + ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path), "--quiet"]
+        + ["--select", "test_type:unit,path:models/features", "test_type:unit,path:models/marts"]
+    )
+    warehouse.compute.release()
+
+    assert done.success, done.exception or [r.message for r in done.result if r.status != "pass"]
+    assert len(done.result) >= 12

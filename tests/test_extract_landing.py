@@ -1,0 +1,198 @@
+"""Landing: whole days, the same bytes for the same rows, and nothing in between."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date, timedelta
+
+import pytest
+from extract_source import DAY, Extraction, call, calls
+
+from keepline.contract import load_contract
+from keepline.errors import SourceUnavailableError
+from keepline.extract import extract_window
+from keepline.extract import run as extract_run
+from keepline.settings import Settings
+from keepline.window import Window
+
+DAYS = [DAY - timedelta(days=n) for n in (2, 1, 0)]
+WINDOW = Window(DAYS[0], DAY + timedelta(days=1))
+
+
+@pytest.fixture
+def extraction(settings, tmp_path, monkeypatch):
+    return Extraction(settings, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def delivered(extraction):
+    """An operator that delivered three days, one bad row on each."""
+    for number, day in enumerate(DAYS):
+        lines = [*calls(200 + number, day), call(900, day, direction="up")]
+        extraction.mediation.deliver(lines, day)
+    return extraction
+
+
+def test_landing_has_the_contracts_columns_and_types(delivered):
+    delivered.run(WINDOW)
+
+    table = load_contract(delivered.settings.dbt_dir)["cdr_voice"]
+    path = next(delivered.settings.landing_dir.glob("cdr_voice/*/part-0.parquet"))
+    import duckdb
+
+    found = duckdb.sql(f"describe select * from read_parquet('{path}', hive_partitioning = false)")
+    names = {"text": "VARCHAR", "decimal(18,2)": "DECIMAL(18,2)"}
+    assert [row[:2] for row in found.fetchall()] == [
+        (c.name, names.get(c.data_type, c.data_type.upper())) for c in table.landed_columns
+    ]
+
+
+def test_rows_land_in_the_order_of_their_time(delivered):
+    delivered.mediation.deliver(list(reversed(calls(200))))
+
+    delivered.run()
+
+    times = delivered.landed(columns="start_at, usage_id")
+    assert times == sorted(times)
+
+
+def test_a_wide_window_gives_the_same_bytes_as_day_by_day(delivered):
+    delivered.run(WINDOW)
+    wide = delivered.files()
+    shutil.rmtree(delivered.settings.operator_home)
+
+    for day in reversed(DAYS):
+        delivered.run(day)
+
+    assert delivered.files() == wide
+    assert len(wide) == 3 * 3  # data and manifest of landing, rows of quarantine
+
+
+def test_running_again_changes_no_byte_and_touches_no_partition(delivered):
+    delivered.run(WINDOW)
+    before = delivered.files()
+    stamps = [p.stat().st_mtime_ns for p in delivered.settings.landing_dir.rglob("*.parquet")]
+
+    delivered.run(WINDOW)
+
+    assert delivered.files() == before
+    assert stamps == [p.stat().st_mtime_ns for p in delivered.settings.landing_dir.rglob("*.parquet")]
+
+
+def test_the_order_of_the_records_in_a_file_does_not_matter(delivered):
+    delivered.run(WINDOW)
+    before = delivered.manifest(DAYS[0])["sha256"]
+
+    delivered.mediation.deliver(calls(200, DAYS[0])[::-1], DAYS[0])
+    delivered.run(DAYS[0])
+
+    assert delivered.manifest(DAYS[0])["sha256"] == before
+
+
+def test_a_day_that_became_empty_is_emptied(delivered):
+    delivered.run(WINDOW)
+    delivered.mediation.deliver([], DAYS[1])
+
+    result = delivered.run(DAYS[1])["cdr_voice"]
+
+    assert {row[0] for row in delivered.landed(columns="load_date")} == {DAYS[0], DAYS[2]}
+    assert {row[0] for row in delivered.quarantined("load_date")} == {DAYS[0], DAYS[2]}
+    assert [(b.load_date, b.loaded_rows) for b in result.reconciliations] == [(DAYS[1], 0)]
+
+
+def test_days_outside_the_window_are_not_touched(delivered):
+    delivered.run(WINDOW)
+    before = delivered.files()
+    delivered.mediation.deliver(calls(5, DAYS[1]), DAYS[1])
+
+    delivered.run(DAYS[1])
+
+    changed = {name for name, content in delivered.files().items() if before.get(name) != content}
+    assert changed == {
+        f"landing/cdr_voice/load_date={DAYS[1]}/{name}"
+        for name in ("part-0.parquet", "_manifest.json")
+    }
+
+
+def test_every_day_of_the_window_has_its_balance(delivered):
+    result = delivered.run(WINDOW)["cdr_voice"]
+
+    assert [
+        (b.load_date, b.physical_rows, b.loaded_rows, dict(b.quarantined_rows), b.balanced)
+        for b in result.reconciliations
+    ] == [
+        (day, 201 + number, 200 + number, {"UNKNOWN_CODE": 1}, True)
+        for number, day in enumerate(DAYS)
+    ]
+
+
+def test_the_manifest_tells_what_the_partition_holds(delivered):
+    delivered.run(WINDOW)
+
+    said = delivered.manifest(DAYS[0])
+
+    assert {name: said[name] for name in ("rows", "physical_rows", "quarantined", "sums")} == {
+        "rows": 200,
+        "physical_rows": 201,
+        "quarantined": {"UNKNOWN_CODE": 1},
+        "sums": {"duration_s": sum(10 + n for n in range(200)), "charge_fen": 200 * 15},
+    }
+    assert said["source"]["file"] == f"{DAYS[0]}/cdr_voice.csv.gz"
+
+
+def test_what_a_killed_run_left_behind_does_no_harm(delivered):
+    delivered.run(WINDOW)
+    before = delivered.files()
+    left = delivered.settings.landing_dir / "cdr_voice" / ".incoming" / "load_date=2026-06-29"
+    left.mkdir(parents=True)
+    (left / "part-0.parquet").write_bytes(b"half a file")
+
+    delivered.run(WINDOW)
+
+    assert delivered.files() == before
+
+
+def test_a_killed_replacement_is_mended_by_the_next_run(delivered):
+    delivered.run(WINDOW)
+    before = delivered.files()
+    part = delivered.settings.landing_dir / "cdr_voice" / f"load_date={DAY}" / "part-0.parquet"
+    part.write_bytes(b"moved, but its manifest was not")
+
+    delivered.run(WINDOW)
+
+    assert delivered.files() == before
+
+
+def test_memory_that_is_too_small_for_the_window_is_met_with_fewer_days_at_once(
+    settings, tmp_path, monkeypatch
+):
+    def run(home, **limits):
+        own = Settings(**{**settings.model_dump(), "home": home, **limits})
+        extraction = Extraction(own, home, monkeypatch)
+        for day in DAYS:
+            extraction.mediation.deliver(calls(30_000, day), day)
+        extraction.run(WINDOW)
+        return extraction.files()
+
+    for name in ("roomy", "tight"):
+        (tmp_path / name).mkdir()
+
+    assert run(tmp_path / "tight", compute_memory_limit="60MB") == run(tmp_path / "roomy")
+
+
+def test_two_extractions_of_one_operator_do_not_run_at_once(delivered, monkeypatch):
+    def again(*_):
+        with pytest.raises(SourceUnavailableError, match="another extraction of demo is running"):
+            extract_window(delivered.settings, WINDOW)
+        return load_contract(delivered.settings.dbt_dir)["cdr_voice"]
+
+    progress = []
+    extract_window(
+        delivered.settings,
+        Window.day(date(2026, 6, 30)),
+        ["cdr_voice"],
+        lambda *step: progress.append(step) or again(),
+    )
+
+    assert progress == [("cdr_voice", 0, 1), ("cdr_voice", 1, 1)]
+    assert extract_run.extract_window is extract_window

@@ -1,0 +1,241 @@
+"""The spine, end to end: an operator's systems, two business days through Airflow, two releases.
+
+Everything is real and small: PostgreSQL, files, the DAG, the model. One run serves all tests here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from keepline import store
+from keepline.settings import Settings
+
+LAST = date(2026, 6, 30)
+FIRST_MORNING, SECOND_MORNING = LAST, LAST + timedelta(days=1)
+SUBSCRIBERS, DAYS = 700, 260
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A home in which two mornings were run."""
+
+    home: Path
+    settings: Settings
+    screens: list[str]
+
+    def run(self, *words: str) -> str:
+        """Run a keepline command and return what it printed; fails with its output."""
+        return _keepline(self.home, *words)
+
+    def rows(self, query: str, role: str = "bi_reader") -> list[tuple[object, ...]]:
+        """Return rows as a reader sees them."""
+        with store.connect(self.settings, role) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def owned(self, query: str) -> list[tuple[object, ...]]:
+        """Return rows as the pipeline sees them."""
+        with store.connect(self.settings) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def published(self) -> dict[str, tuple[object, ...]]:
+        """Return count and content hash of everything that readers see, whatever its release."""
+        names = self.rows(
+            "select table_schema || '.' || table_name from information_schema.views"
+            " where table_schema in ('mart', 'star') order by 1"
+        )
+        return {
+            str(name): self.rows(
+                "select count(*), md5(string_agg(line, '' order by line)) from"
+                f" (select (to_jsonb(t) - 'release_id')::text as line from {name} t) x"
+            )[0]
+            for (name,) in names
+        }
+
+
+def _keepline(home: Path, *words: str) -> str:
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("KEEPLINE_")},
+        "KEEPLINE_HOME": str(home),
+        "COLUMNS": "100",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "keepline", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"keepline {' '.join(words)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    home = tmp_path_factory.mktemp("morning") / "home"
+    _keepline(
+        home,
+        *("simulate", "--subscribers", str(SUBSCRIBERS), "--days", str(DAYS)),
+        *("--end", LAST.isoformat(), "--mornings", "3"),
+    )
+    screens = [_keepline(home, "run"), _keepline(home, "run")]
+    patch = pytest.MonkeyPatch()
+    patch.setenv("KEEPLINE_HOME", str(home))
+    yield Demo(home, Settings.load(), screens)
+    patch.undo()
+    _keepline(home, "clean", "--yes")
+
+
+def test_each_morning_publishes_one_release_for_its_business_day(demo):
+    days = demo.owned(
+        "select to_date - 1 from ctl.release where published_at is not null order by release_id"
+    )
+
+    assert days == [(FIRST_MORNING,), (SECOND_MORNING,)]
+
+
+def test_the_risk_table_holds_both_days_and_latest_shows_the_second(demo):
+    dates = demo.rows("select distinct score_date from mart.churn_risk_daily order by 1")
+    latest = demo.rows("select distinct score_date from mart.churn_risk_latest")
+
+    assert dates == [(FIRST_MORNING,), (SECOND_MORNING,)]
+    assert latest == [(SECOND_MORNING,)]
+
+
+def test_every_active_subscription_has_one_row_and_one_tier(demo):
+    scored = demo.rows(
+        "select count(*), count(distinct subscription_id) from mart.churn_risk_latest"
+    )[0]
+    active = demo.rows(
+        "select count(*) from star.dim_subscription where is_current and subscription_id <> 'UNKNOWN'"
+        f" and status_code <> 'terminated' and activated_date <= date '{SECOND_MORNING}'"
+    )[0][0]
+    tiers = {row[0] for row in demo.rows("select distinct risk_tier from mart.churn_risk_latest")}
+
+    assert scored == (active, active)
+    assert tiers <= {"HIGH", "MEDIUM", "LOW", "NEW", "NODATA"}
+    assert {"LOW", "NEW"} <= tiers
+
+
+def test_the_base_moves_by_exactly_what_came_and_went(demo):
+    off = demo.rows(
+        "select count(*) from mart.subscriber_movement where opening + gross_adds + migration_in"
+        " - migration_out - churn <> closing"
+    )
+    months = demo.rows("select count(distinct month_start) from mart.subscriber_movement")
+
+    assert off == [(0,)]
+    assert months[0][0] >= DAYS // 31
+
+
+def test_nothing_was_lost_between_the_drops_and_the_facts(demo):
+    """Physical lines of the drops = landed + quarantined, and the landed ones are in the facts."""
+    physical = {"cdr_voice": 0, "cdr_sms": 0, "cdr_data": 0}
+    for folder in sorted(demo.settings.drops_dir.iterdir()):
+        if folder.name > SECOND_MORNING.isoformat():
+            continue
+        for name in physical:
+            with gzip.open(folder / f"{name}.csv.gz", "rb") as file:
+                physical[name] += sum(1 for _ in file) - 1
+    counted = {
+        name: (loaded, held)
+        for name, loaded, held in demo.owned(
+            "select table_name, sum(loaded_rows), sum(quarantined_rows) from ops.reconciliation"
+            " group by table_name"
+        )
+    }
+    in_facts = dict(
+        demo.rows("select 'cdr_' || usage_type, sum(record_cnt) from star.fct_usage_daily group by 1")
+    )
+
+    for name, lines in physical.items():
+        loaded, held = counted[name]
+        assert lines == loaded + held, name
+        assert in_facts[name] == loaded, name
+    assert demo.owned("select count(*) from ops.reconciliation where not balanced") == [(0,)]
+
+
+def test_the_quarantine_holds_just_what_the_simulator_spoiled(demo):
+    spoiled = duckdb.sql(
+        f"select sum(rows) from read_parquet('{demo.settings.truth_dir}/dirty_truth.parquet')"
+        f" where date <= date '{SECOND_MORNING}'"
+    ).fetchone()
+    held = demo.owned("select sum(rows) from ops.quarantine_count where table_name like 'cdr_%'")
+
+    assert held == [spoiled]
+
+
+def test_the_same_day_again_changes_nothing(demo):
+    before, release = demo.published(), demo.rows("select max(release_id) from mart.coverage")
+
+    demo.run("run", "--date", SECOND_MORNING.isoformat())
+
+    assert demo.published() == before
+    assert demo.rows("select max(release_id) from mart.coverage") >= release
+
+
+def test_rollback_shows_the_first_day_and_publishing_again_the_second(demo):
+    second = demo.published()
+
+    demo.run("rollback")
+    assert demo.rows("select distinct score_date from mart.churn_risk_latest") == [(FIRST_MORNING,)]
+    demo.run("run", "--date", SECOND_MORNING.isoformat())
+
+    assert demo.published() == second
+
+
+def test_the_screen_says_what_a_newcomer_wants_to_know(demo):
+    screen = " ".join(demo.screens[0].split())
+    port = store.embedded(demo.settings).port
+
+    for words in ("rows/s", "quarantine", "HIGH", "NEW", "****", "html", "synthetic", "keepline query"):
+        assert words in screen, words
+    assert f"postgresql://bi_reader@127.0.0.1:{port}/keepline_demo" in screen
+    for name in ("bi_reader_password", "store_password", "pseudonym_key"):
+        assert getattr(demo.settings, name).get_secret_value() not in screen
+
+
+def test_the_address_and_password_on_the_screen_work(demo):
+    password = (demo.home / "secrets" / "keepline_bi_reader_password").read_text()
+    shown = json.loads(
+        demo.run("query", "select count(*) as n from mart.churn_risk_latest", "--format", "json")
+    )
+
+    assert password == demo.settings.bi_reader_password.get_secret_value()
+    assert shown[0]["n"] > 0
+
+
+def test_no_phone_number_name_or_document_leaves_the_operators_systems(demo):
+    """Looks for what the operator holds in clear in every file that keepline wrote."""
+    import psycopg
+
+    dsn = store.embedded(demo.settings).dsn("operator_demo")
+    with psycopg.connect(dsn) as connection:
+        numbers = connection.execute(
+            "select distinct msisdn from bss.subscription where msisdn is not null limit 200"
+        ).fetchall()
+        names = connection.execute(
+            "select distinct email from crm.party_individual where email is not null limit 100"
+        ).fetchall()
+    canaries = [value.encode() for (value,) in [*numbers, *names]]
+    assert len(canaries) >= 200
+    home = demo.settings.operator_home
+    own = [path for path in home.rglob("*") if path.is_file()]
+    own += [path for path in (demo.home / "airflow").rglob("*") if path.is_file()]
+    own = [path for path in own if demo.settings.drops_dir not in path.parents]
+    assert any(canaries[0] in gzip.open(path).read() for path in demo.settings.drops_dir.rglob("*.gz"))
+
+    for path in own:
+        content = path.read_bytes()
+        found = [canary for canary in canaries if canary in content]
+        assert not found, f"{path} holds {len(found)} personal values"

@@ -1,0 +1,377 @@
+"""A small warehouse filled row by row, and an operator of eight lines to fill it with."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from conftest import SECRETS
+
+from keepline.build import build
+from keepline.compute.duckdb import DuckDBCompute
+from keepline.contract import Contract, load_contract
+from keepline.settings import Settings
+from keepline.window import Window
+
+Row = dict[str, Any]
+Rows = dict[str, list[Row]]
+
+FIRST_DAY = date(2025, 11, 1)
+AS_OF = date(2026, 3, 31)
+OWN, OTHER = "138", "186"
+HOTLINE = "hash-of-a-hotline"
+SILENT, NEW, UNKNOWN_HOLDER = "s8", "s7", "s5"
+
+
+class Warehouse:
+    """A new compute file whose raw tables tests fill with the columns that matter to them.
+
+    dbt parses the project once per home and process: a test file does well to keep to one.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.settings = Settings(home=home, **SECRETS)
+        self.contract: Contract = load_contract(self.settings.dbt_dir)
+        self.compute = DuckDBCompute(self.settings)
+        self.settings.compute_path.unlink(missing_ok=True)
+        # An empty landing makes every raw table.
+        self.compute.load(self.contract, Window.day(FIRST_DAY))
+
+    def add(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows to a raw table; what is not given is empty.
+
+        `load_date` defaults to `event_date` and `updated_at` to the noon of `load_date`.
+        """
+        wanted = [column.name for column in self.contract[table].landed_columns]
+        filled = [_filled(row, wanted) for row in rows]
+        columns = [*wanted, "load_date"]
+        table_rows = pa.table({name: [row.get(name) for row in filled] for name in columns})
+        with self.compute.connection() as connection:
+            connection.register("new_rows", table_rows)
+            connection.execute(
+                f"insert into raw.{table} ({', '.join(columns)}) select * from new_rows"
+            )
+
+    def add_all(self, rows: Rows) -> None:
+        """Append the rows of several tables."""
+        for table, table_rows in rows.items():
+            if table_rows:
+                self.add(table, table_rows)
+
+    def build(
+        self, layer: str, first: date, last: date, *, full_refresh: bool = False, **variables: Any
+    ) -> None:
+        """Build a layer for the load dates from `first` to `last`, both included."""
+        window = Window(first, last + timedelta(days=1))
+        build(self.settings, layer, window, variables, full_refresh=full_refresh)
+
+    def features(self, *as_of_dates: date) -> list[Row]:
+        """Build the features of some days and return those of the first one, sorted."""
+        days = [day.isoformat() for day in as_of_dates]
+        self.build("features", as_of_dates[-1], as_of_dates[-1], as_of_dates=days)
+        return self.rows(
+            "select * from features.feat_subscription_asof "
+            f"where as_of_date = date '{as_of_dates[0]}' order by subscription_id"
+        )
+
+    def rows(self, sql: str) -> list[Row]:
+        """Return the rows of a query as dictionaries."""
+        with self.compute.connection() as connection:
+            return connection.sql(sql).to_arrow_table().to_pylist()
+
+    def save(self) -> Path:
+        """Keep a copy of all that the warehouse holds and return where it is."""
+        kept = self.settings.compute_path.with_suffix(".kept")
+        shutil.copy(self.settings.compute_path, kept)
+        return kept
+
+    def restore(self, kept: Path) -> None:
+        """Go back to a saved copy."""
+        shutil.copy(kept, self.settings.compute_path)
+
+
+def days(first: date, last: date) -> Iterator[date]:
+    """Yield the days from first to last, both included."""
+    while first <= last:
+        yield first
+        first += timedelta(days=1)
+
+
+def at(day: date, hour: int = 4) -> datetime:
+    """Return an hour of a day in UTC; 4 is noon in Shanghai."""
+    return datetime.combine(day, time(hour))  # noqa: DTZ001 - contract timestamps are naive UTC
+
+
+def subscription(line: str, load_date: date, **values: Any) -> Row:
+    """Return a version of a line; odd lines are postpaid."""
+    number = int(line[1:])
+    return {
+        "subscription_id": line,
+        "customer_id": f"c{number}",
+        "account_id": f"a{number}",
+        "msisdn_masked": f"138****000{number}",
+        "brand_code": "alpha",
+        "payment_type": "postpaid" if number % 2 else "prepaid",
+        "offering_id": "p1",
+        "dealer_id": "d1",
+        "activation_channel": "shop",
+        "activated_at": at(date(2025, 1, 15)),
+        "status_code": "active",
+        "status_at": at(date(2025, 1, 15)),
+        "province_code": "BJ",
+        "county_code": "k1",
+        "real_name_verified": True,
+        "event_date": load_date,
+        **values,
+    }
+
+
+def call(line: str, day: date, seconds: int, direction: str = "out", **values: Any) -> Row:
+    """Return a completed call with another operator when it comes in, else with our own."""
+    return {
+        "usage_id": f"v-{line}-{day}-{direction}-{seconds}",
+        "subscription_id": line,
+        "other_number_hash": f"friend-of-{line}",
+        "other_prefix": OWN if direction == "out" else OTHER,
+        "direction": direction,
+        "start_at": at(day),
+        "duration_s": seconds,
+        "roam_type": "home",
+        "call_type": "local",
+        "status": "completed",
+        "event_date": day,
+        **values,
+    }
+
+
+def message(line: str, day: date, **values: Any) -> Row:
+    """Return a message that the line sends to a person."""
+    return {
+        "usage_id": f"s-{line}-{day}",
+        "subscription_id": line,
+        "other_number_hash": f"friend-of-{line}",
+        "other_prefix": OWN,
+        "direction": "out",
+        "sent_at": at(day),
+        "sms_class": "p2p",
+        "event_date": day,
+        **values,
+    }
+
+
+def session(line: str, day: date, megabytes: int, **values: Any) -> Row:
+    """Return a data session."""
+    return {
+        "usage_id": f"d-{line}-{day}-{megabytes}",
+        "subscription_id": line,
+        "session_start_at": at(day),
+        "bytes_up": 0,
+        "bytes_down": megabytes * 1_048_576,
+        "roam_type": "home",
+        "event_date": day,
+        **values,
+    }
+
+
+def bill(line: str, day: date, state: str = "issued", **values: Any) -> Row:
+    """Return a version of the bill of a line's account, 53.00 yuan, due after twenty days."""
+    return {
+        "bill_id": f"b-{line}-{day}",
+        "account_id": f"a{line[1:]}",
+        "period_start": day - timedelta(days=30),
+        "period_end": day,
+        "bill_date": day,
+        "due_date": day + timedelta(days=20),
+        "amount_due_amt": 53,
+        "remaining_amt": 53 if state == "issued" else 0,
+        "state": state,
+        "event_date": day,
+        **values,
+    }
+
+
+def bill_line(line: str, day: date, amount: int, charge_class: str, **values: Any) -> Row:
+    """Return a line of that bill, yuan without tax."""
+    return {
+        "bill_id": f"b-{line}-{day}",
+        "line_no": 1,
+        "subscription_id": line,
+        "charge_class": charge_class,
+        "third_party_flag": False,
+        "tax_excl_amt": amount,
+        "tax_amt": 0,
+        "billed_date": day,
+        "event_date": day,
+        **values,
+    }
+
+
+def recharge(line: str, day: date, paid: int = 53, **values: Any) -> Row:
+    """Return a recharge, yuan."""
+    return {
+        "recharge_id": f"r-{line}-{day}",
+        "subscription_id": line,
+        "recharged_at": at(day),
+        "face_amt": paid,
+        "paid_amt": paid,
+        "reversed_flag": False,
+        "event_date": day,
+        **values,
+    }
+
+
+def small_operator() -> Rows:
+    """Return what an operator of eight lines knew at the end of `AS_OF`.
+
+    s7 was activated on 20 February, s8 has been silent since 14 December; the customer of s5 is not
+    known. Every tenth day's records arrive two days late.
+    """
+    rows: Rows = {
+        "operator": [
+            {"operator_code": code, "name": code, "type": "MNO", "own_flag": code == "own"}
+            | {"event_date": FIRST_DAY}
+            for code in ("own", "rival")
+        ],
+        "number_range": [
+            {"prefix": prefix, "operator_code": code, "valid_from": date(2020, 1, 1)}
+            | {"event_date": FIRST_DAY}
+            for prefix, code in ((OWN, "own"), (OTHER, "rival"))
+        ],
+        "competitor_hotline": [
+            {"number_hash": HOTLINE, "operator_code": "rival", "event_date": FIRST_DAY}
+        ],
+        "geography": [
+            {"county_code": "k1", "county_name": "k1", "city_code": "x", "city_name": "x"}
+            | {"province_code": "BJ", "province_name": "Beijing", "urban_flag": True}
+            | {"event_date": FIRST_DAY}
+        ],
+        "dealer": [{"dealer_id": "d1", "name": "d1", "type": "own", "event_date": FIRST_DAY}],
+        "product_offering": [offering("p1", FIRST_DAY), offering("v1", FIRST_DAY, family="vas")],
+    }
+    lines = [f"s{n}" for n in range(1, 9)]
+    for line in lines:
+        began = date(2026, 2, 20) if line == NEW else FIRST_DAY
+        activated = {"activated_at": at(began)} if line == NEW else {}
+        _put(rows, "subscription", subscription(line, began, **activated))
+        _put(rows, "subscription_offering", holding(line, "p1", "main", began))
+        _put(
+            rows,
+            "billing_account",
+            {"account_id": f"a{line[1:]}", "customer_id": f"c{line[1:]}", "auto_pay_flag": False}
+            | {"payment_type": "postpaid", "status": "active", "credit_limit_amt": 200}
+            | {"event_date": began},
+        )
+        if line != UNKNOWN_HOLDER:
+            _put(rows, "customer", customer(line, began))
+            _put(rows, "party_individual", person(line, began, 1980))
+        _put_life(rows, line, began, date(2025, 12, 14) if line == SILENT else AS_OF)
+    return rows
+
+
+def offering(offering_id: str, load_date: date, fee: int = 50, **values: Any) -> Row:
+    """Return a version of a catalogue entry, on sale since 2020."""
+    return {
+        "offering_id": offering_id,
+        "name": offering_id,
+        "family": "mobile",
+        "monthly_fee_amt": fee,
+        "voice_min": 10,
+        "data_mb": 100,
+        "sms_cnt": 5,
+        "network_gen": "4G",
+        "valid_from": date(2020, 1, 1),
+        "event_date": load_date,
+        **values,
+    }
+
+
+def holding(line: str, offering_id: str, role: str, start: date, **values: Any) -> Row:
+    """Return a holding that has not ended."""
+    return {
+        "subscription_id": line,
+        "offering_id": offering_id,
+        "role": role,
+        "start_at": at(start),
+        "event_date": start,
+        **values,
+    }
+
+
+def customer(line: str, load_date: date, tier: str = "silver") -> Row:
+    """Return the customer of a line, a customer since 2020."""
+    return {
+        "customer_id": f"c{line[1:]}",
+        "party_id": f"y{line[1:]}",
+        "customer_class": "consumer",
+        "customer_tier": tier,
+        "since_date": date(2020, 1, 1),
+        "status": "active",
+        "event_date": load_date,
+    }
+
+
+def person(line: str, load_date: date, born: int) -> Row:
+    """Return the person behind a line's customer."""
+    return {"party_id": f"y{line[1:]}", "birth_date": date(born, 6, 1), "event_date": load_date}
+
+
+def _put_life(rows: Rows, line: str, began: date, until: date) -> None:
+    number = int(line[1:])
+    for day in days(began, until):
+        late = 2 if day.day % 10 == 0 and day + timedelta(days=2) <= AS_OF else 0
+        known = {"load_date": day + timedelta(days=late)}
+        _put(rows, "cdr_voice", call(line, day, 60 * number, **known))
+        _put(rows, "cdr_voice", call(line, day, 30, "in", **known))
+        _put(rows, "cdr_data", session(line, day, number, **known))
+        if day.day % 3 == 0:
+            _put(rows, "cdr_sms", message(line, day, **known))
+        if day.day == 5 and number % 2:
+            _put(rows, "bill", bill(line, day))
+            _put(rows, "bill_line", bill_line(line, day, 40 + day.month, "recurring"))
+            paid_on = day + timedelta(days=15)
+            if day.month != 3:
+                _put(rows, "bill", bill(line, day, "settled", load_date=paid_on))
+        if day.day == 10 and number % 2 == 0:
+            _put(rows, "recharge", recharge(line, day))
+        if day.day == 12:
+            _put(
+                rows,
+                "interaction",
+                {"interaction_id": f"i-{line}-{day}", "subscription_id": line, "direction": "in"}
+                | {"channel_code": "phone", "reason_code": "bill", "started_at": at(day)}
+                | {"csat_score": 4, "event_date": day},
+            )
+    if line == "s1":
+        _put(rows, "trouble_ticket", ticket("s1", date(2026, 3, 10), "open"))
+
+
+def ticket(line: str, day: date, status: str, **values: Any) -> Row:
+    """Return a version of a complaint about the bill."""
+    return {
+        "ticket_id": f"t-{line}-{day}",
+        "subscription_id": line,
+        "type_code": "billing",
+        "created_at": at(day),
+        "status": status,
+        "event_date": day,
+        **values,
+    }
+
+
+def _put(rows: Rows, table: str, row: Row) -> None:
+    rows.setdefault(table, []).append(row)
+
+
+def _filled(row: Mapping[str, Any], columns: Sequence[str]) -> Row:
+    load_date = row.get("load_date") or row["event_date"]
+    filled = {"load_date": load_date, **row}
+    for column in ("updated_at", "received_at", "recorded_at"):
+        if column in columns and column not in filled:
+            filled[column] = at(load_date, 10)
+    unknown = sorted(set(filled) - {*columns, "load_date"})
+    assert not unknown, f"no such columns: {', '.join(unknown)}"
+    return filled
