@@ -16,7 +16,7 @@ export GX_ANALYTICS_ENABLED := false
 export SCARF_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-deep lint format airflow doctor bench lock clean
+.PHONY: help setup setup-dev run test test-deep lint format airflow doctor bench dictionary lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ doctor: $(VENV)/.run-ready ## Check this machine, the settings and the connectio
 
 bench: $(VENV)/.dev-ready ## Measure the simulator against its limit (see bench/README.md)
 	@$(BIN)/python -m bench.simulator
+
+dictionary: $(VENV)/.run-ready ## Write docs/dictionary.md from the models' YAML
+	@$(BIN)/python -m keepline.dictionary
 
 lock: ## Resolve requirements*.in again (needs uv)
 	@uv pip compile requirements.in -o requirements.lock --python-version 3.11 --generate-hashes \
