@@ -5,6 +5,8 @@ Everything is told by words and position; colour only repeats it, and a pipe get
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +16,13 @@ from psycopg import conninfo
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from keepline import store
 from keepline.report import reading
-from keepline.report.formats import TIERS, count, plural, ratio, seconds, share, yuan
+from keepline.report.formats import TIERS, count, plural, ratio, risk, seconds, share, yuan
 from keepline.report.rows import Arrivals, Check, SetAside, Stage, Tier, Urgent
 from keepline.settings import Settings
 from keepline.window import Window
@@ -40,8 +43,16 @@ class Screen:
     content: RenderableType
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Wrap by cells even on a console that was told never to wrap."""
-        yield from console.render(self.content, options.update(no_wrap=None, overflow=None))
+        """Wrap tables even on a console that was told never to wrap; leave no blanks behind."""
+        rendered = console.render(self.content, options.update(no_wrap=None, overflow=None))
+        for line in Segment.split_lines(rendered):
+            text, style = "", None
+            while line and not text:
+                text, style, _ = line.pop()
+                text = text.rstrip()
+            yield from line
+            yield Segment(text, style)
+            yield Segment.line()
 
 
 def summary(
@@ -121,7 +132,7 @@ def _totals(attempts: Sequence[Stage]) -> list[Stage]:
 def _part(title: str, *content: RenderableType) -> list[RenderableType]:
     # Padding cuts a line that is too long, so a line to copy brings its own.
     indented = (
-        part if isinstance(part, Text) and part.no_wrap else Padding.indent(part, INDENT)
+        part if isinstance(part, Text) and part.no_wrap else Padding(part, (0, 0, 0, INDENT))
         for part in content
     )
     return ["", Text(title, style="bold"), *indented]
@@ -234,7 +245,7 @@ def _urgent(rows: Sequence[Urgent]) -> list[RenderableType]:
             reasons.add_row("-", Text(reason))
         table.add_row(
             Text(f"{row.msisdn_masked or '-'}\n{row.brand}\n{row.tier}"),
-            share(row.probability, digits=0),
+            risk(row.probability),
             yuan(row.worth_fen),
             reasons,
         )
@@ -266,14 +277,23 @@ def _password_file(settings: Settings) -> Path | None:
 
 
 def _next(report: Path | None) -> list[RenderableType]:
+    command = _command()
     lines = [("read", report.as_uri())] if report else []
     lines += [
-        ("ask", f'keepline query "{EXAMPLE_QUERY}"'),
+        ("ask", f'{command} query "{EXAMPLE_QUERY}"'),
         ("go on", "make run             # the next business day"),
         ("watch", "make airflow         # the same DAGs in Airflow's web page"),
-        ("undo", "keepline rollback    # readers get the release before this one"),
+        ("undo", f"{command} rollback    # readers get the release before this one"),
     ]
     return [_whole(f"{word:<6} {line}") for word, line in lines]
+
+
+def _command() -> str:
+    """Return how to call keepline from here: by its path unless the shell finds it."""
+    if shutil.which("keepline"):
+        return "keepline"
+    path = Path(sys.executable).with_name("keepline")
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _table(*columns: tuple[str, str]) -> Table:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import functools
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import yaml
 from release_rows import Model, Project
 
 from keepline import ops, store
+from keepline.report import write_report
 from keepline.settings import Settings
 from keepline.window import Window
 
@@ -137,7 +140,8 @@ def risk(subscription_id: str, tier: str, **more: object) -> Row:
 
 def save_model(settings: Settings, **test_measures: object) -> None:
     """Put a model document where training would."""
-    measures = {"n": 500, "positives": 15, "base_rate": 0.03, "auc": 0.8125, "pr_auc": 0.25,
+    measures = {"n": 500, "positives": 15, "base_rate": 0.03,
+        "mean_probability": 0.031, "auc": 0.8125, "pr_auc": 0.25,
                 "top_decile_lift": 4.25, "brier": 0.0212, "ece": 0.004} | test_measures  # fmt: skip
     document = {
         "known_on": "2026-06-29",
@@ -342,3 +346,21 @@ def _some_rfm(chance: random.Random, n: int, brand: str, province: str) -> Row:
         "segment": segment if chance.random() > 0.1 else "Potential Loyalist",
         "frequency_trend": chance.choices(["rising", "stable", "falling", None], [2, 5, 3, 1])[0],
     }
+
+
+def figure(page: str, name: str) -> dict[str, Any]:
+    """Return the data and the layout of a plot as the page hands them to Plotly."""
+    found = re.search(rf'<script type="application/json" data-plot="{name}">(.*?)</script>', page)
+    assert found, f"the page has no plot {name}"
+    return json.loads(found[1])
+
+
+def words(page: str) -> str:
+    """Return what the page says, without scripts, styles and marks."""
+    bare = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", bare)).split())
+
+
+def page_of(morning: Morning) -> str:
+    """Publish a morning and return its report."""
+    return write_report(morning.settings, morning.publish()).read_text()
