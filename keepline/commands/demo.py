@@ -55,17 +55,23 @@ def point_to(settings: Settings) -> None:
 def create(
     settings: Settings, subscribers: int, days: int, seed: int, last_date: date, mornings: int
 ) -> None:
-    """Simulate the demo operator into the embedded PostgreSQL and the drops folder."""
+    """Simulate the demo operator into its database and the drops folder.
+
+    The database is one of the embedded server, unless `KEEPLINE_DEMO_ADMIN_DSN` names another.
+    """
     from keepline.simulator import simulate
 
-    server = store.embedded(settings)
-    server.start()
-    server.ensure_database(DATABASE)
+    admin_dsn = os.environ.get("KEEPLINE_DEMO_ADMIN_DSN")
+    if admin_dsn is None:
+        server = store.embedded(settings)
+        server.start()
+        server.ensure_database(DATABASE)
+        admin_dsn = server.dsn(DATABASE)
     first_date = last_date - timedelta(days=days - 1)
     started = time.perf_counter()
     with progress("simulate") as update:
         summary = simulate(
-            server.dsn(DATABASE),
+            admin_dsn,
             settings.drops_dir,
             settings.truth_dir,
             subscribers=subscribers,

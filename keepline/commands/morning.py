@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import date, timedelta
+from functools import partial
 
 from keepline import store
 from keepline.commands import demo, modelling, pipeline
@@ -79,7 +80,7 @@ def _daily(settings: Settings, day: date) -> None:
     from keepline.airflow import test_dag
 
     out.print(f"\ndaily     Airflow runs keepline_daily for {day} in this process")
-    code = test_dag(settings, "keepline_daily", day, out.print)
+    code = test_dag(settings, "keepline_daily", day, partial(out.print, markup=False))
     if code != 0:
         raise DailyRunError(code)
 

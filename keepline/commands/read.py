@@ -123,7 +123,7 @@ def status() -> None:
         right = name in ("rows", "seconds")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for run in runs:
-        note = textwrap.shorten(run.message, 45) if run.status == "done" else ""
+        note = textwrap.shorten(run.message, 32) if run.status == "done" else ""
         table.add_row(
             run.verb, str(run.window), run.status, f"{run.rows:,}", f"{run.seconds:.1f}", note
         )

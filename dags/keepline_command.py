@@ -1,0 +1,123 @@
+"""One `keepline` command as an Airflow task, and the one rule that finds its business day.
+
+Airflow gets three things from here and nothing else: which day a run is about, how a command is
+run, and which failures are worth another try. What a command does is in `keepline <verb> --help`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from airflow.providers.standard.hooks.subprocess import SubprocessHook
+from airflow.sdk import BaseOperator, ExceptionRetryPolicy, Param, RetryAction, RetryRule
+from airflow.sdk.exceptions import AirflowException
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.types import DagRunProtocol
+
+# The operator's zone: business days are its local days, here and in every keepline command.
+TIMEZONE = os.environ.get("KEEPLINE_TIMEZONE", "Asia/Shanghai")
+# The one exit code that another try can mend; docs/airflow.md lists them all.
+RETRY_EXIT_CODE = 3
+
+
+class CommandFailedError(AirflowException):
+    """A command said no; the same command says the same again, so a person must look."""
+
+
+class UnreachableError(CommandFailedError):
+    """A command could not reach a source or the store; another try may."""
+
+
+DEFAULTS: dict[str, Any] = {
+    "owner": "data-platform",
+    # How long to wait between tries is the deployment's: [core] default_task_retry_delay.
+    "retries": 3,
+    "retry_policy": ExceptionRetryPolicy(
+        [RetryRule(UnreachableError, RetryAction.RETRY, reason="not reachable, another try may")],
+        default=RetryAction.FAIL,
+    ),
+    "execution_timeout": timedelta(hours=4),
+    # One slot: both DAGs write the same DuckDB file, and that takes one writer at a time.
+    "pool": "keepline_compute",
+}
+
+PARAMS = {
+    "business_date": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        description="The business day to run, such as 2026-06-30. A run by hand must say it.",
+    )
+}
+
+
+def business_date(params: Mapping[str, Any], dag_run: DagRunProtocol) -> date:
+    """Return the local business day that a run is about.
+
+    The parameter wins, then the partition key, then the interval of a scheduled or a backfill run:
+    the last day that is over when the interval ends. Airflow gives a run by hand an interval too,
+    but one around the moment of the click, which says nothing about the day that was meant.
+
+    Raises:
+        ValueError: nothing says which day, or what says it is not a day.
+    """
+    named = params.get("business_date") or dag_run.partition_key
+    if named:
+        return date.fromisoformat(named)
+    if dag_run.run_type in ("scheduled", "backfill") and dag_run.data_interval_end:
+        end: datetime = dag_run.data_interval_end
+        return end.astimezone(ZoneInfo(TIMEZONE)).date() - timedelta(days=1)
+    raise ValueError(
+        "this run does not say which business day it is for (a run by hand has no day of its own): "
+        'trigger it with {"business_date": "2026-06-30"}'
+    )
+
+
+class KeeplineOperator(BaseOperator):
+    """Run `keepline <verb> --date <business day>`, the same command as in a terminal."""
+
+    template_fields: Sequence[str] = ("command", "day")
+    ui_color = "#dbeafe"
+
+    def __init__(self, *, verb: str, **options: Any) -> None:  # noqa: ANN401 - what BaseOperator takes
+        super().__init__(**options)
+        self.day = "{{ business_date(params, dag_run) }}"
+        self.command = f"keepline {verb} --date {self.day}"
+        self.hook = SubprocessHook()
+
+    def execute(self, context: Context) -> None:
+        """Run the command and judge its exit code.
+
+        Raises:
+            UnreachableError: exit code 3.
+            CommandFailedError: any other code but 0, or there is no `keepline` here.
+        """
+        words = shlex.split(self.command)
+        if shutil.which(words[0]) is None:
+            raise CommandFailedError("no `keepline` on this worker's PATH: install the project")
+        # In the worker's own folder, so that relative paths in the environment mean what they mean
+        # in a terminal; Airflow's habit is an empty temporary folder.
+        result = self.hook.run_command(words, cwd=str(Path.cwd()))
+        if result.exit_code == RETRY_EXIT_CODE:
+            raise UnreachableError(f"`{self.command}` could not reach a source or the store")
+        if result.exit_code != 0:
+            raise CommandFailedError(
+                f"`{self.command}` ended with exit code {result.exit_code}; its last lines say why"
+            )
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = {"business_date": self.day}
+
+    def on_kill(self) -> None:
+        """Stop the command when its task is stopped."""
+        running = self.hook.sub_process
+        if running is not None and running.poll() is None:
+            self.hook.send_sigterm()  # type: ignore[no-untyped-call]
