@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import LiteralString
 
 import psycopg
@@ -36,18 +37,22 @@ def dsn(settings: Settings, login: str | None = None) -> str:
         SourceUnavailableError: the embedded server does not start.
         UsageError: the login has no password here.
     """
-    own = settings.store_dsn.get_secret_value()
-    if not own:
-        server = embedded(settings)
-        server.start()
-        server.ensure_database(settings.store_database)
-        own = server.dsn(settings.store_database)
+    own = settings.store_dsn.get_secret_value() or _embedded_dsn(settings)
     if login is None:
         return own
     if login not in READERS:
         raise UsageError(f"no reader {login!r}: choose one of {', '.join(READERS)}")
     password = getattr(settings, f"{login}_password").get_secret_value()
     return conninfo.make_conninfo(own, user=login, password=password)
+
+
+@cache
+def _embedded_dsn(settings: Settings) -> str:
+    """Start the embedded server, once per process: asking it each time costs two processes."""
+    server = embedded(settings)
+    server.start()
+    server.ensure_database(settings.store_database)
+    return server.dsn(settings.store_database)
 
 
 def connect(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import psycopg
 import pytest
 
 from keepline.embedded import EmbeddedPostgres
@@ -40,6 +41,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
     """Return a running embedded PostgreSQL, one per test process."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("server"), SECRETS["store_password"])
     server.start()
+    with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        # Nobody pulls the plug on a test: what it writes need not survive that.
+        connection.execute("alter system set fsync = off")
+        connection.execute("select pg_reload_conf()")
     yield server
     server.remove()
 

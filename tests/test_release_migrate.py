@@ -89,6 +89,8 @@ def test_a_contract_that_breaks_readers_is_refused_once_something_is_published(
     project, columns, said
 ):
     changed = replace(RFM, columns=columns)
+    project.fill_all(run=1)
+    project.stage()
     project.migrate((RISK, changed, LINES))
     project.migrate((RISK, RFM, LINES))
     project.fill_all(run=1)

@@ -1,0 +1,114 @@
+"""What a staged release shows, as queries: the parts of its tables, whether readers see it or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from psycopg import sql
+
+from expectations.gates import Check
+from keepline.errors import CheckCrashedError, UsageError
+from keepline.ops import Connection
+from keepline.window import Window
+
+# The parts that no audited release has shown: what was audited once is never changed.
+NEW = " and not p.is_audited"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release to be audited.
+
+    Attributes:
+        release_id: its number.
+        window: load dates that it was staged for.
+        tables: names of its published tables.
+        new_tables: those of them that have parts which were never audited.
+    """
+
+    release_id: int
+    window: Window
+    tables: frozenset[str]
+    new_tables: frozenset[str]
+
+    def rows_of(self, table: str, which: str) -> str:
+        """Return the SELECT of a table's rows in this release, `which` being `new` or `all`."""
+        if which not in ("new", "all"):
+            raise CheckCrashedError(f"gates.yml: rows is new or all, not {which!r}")
+        if table not in self.tables:
+            raise CheckCrashedError(f"gates.yml asks for {table}, which no model publishes")
+        return (
+            sql.SQL(
+                "select t.* from {table} as t where t.part_id in (select rp.part_id from ctl.release_part"
+                " as rp inner join ctl.part as p on p.part_id = rp.part_id"
+                " where rp.release_id = {release} and rp.table_name = {name}{new})"
+            )
+            .format(
+                table=sql.Identifier("store", table),
+                release=sql.Literal(self.release_id),
+                name=sql.Literal(table),
+                new=sql.SQL(NEW if which == "new" else ""),
+            )
+            .as_string()
+        )
+
+    def fill(self, query: str) -> str:
+        """Fill a query's `{new[table]}`, `{all[table]}`, `{release}` and `{last_date}`."""
+        return query.format_map(
+            {
+                "new": _Tables(self, "new"),
+                "all": _Tables(self, "all"),
+                "release": self.release_id,
+                "last_date": f"date '{self.window.last_date}'",
+            }
+        )
+
+    def has_something_for(self, check: Check) -> bool:
+        """Whether a check has anything to look at: parts that were audited before are not again."""
+        return check.rows == "all" or check.tables[0] in self.new_tables
+
+
+class _Tables(Mapping[str, str]):
+    """`{new[table]}` in a query: looked up only when it is asked for."""
+
+    def __init__(self, release: Release, which: str) -> None:
+        self._release, self._which = release, which
+
+    def __getitem__(self, table: str) -> str:
+        return f"({self._release.rows_of(table, self._which)})"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._release.tables)
+
+    def __len__(self) -> int:
+        return len(self._release.tables)
+
+
+def read_release(connection: Connection, release_id: int) -> Release:
+    """Read which tables and parts a release has.
+
+    Raises:
+        UsageError: there is no such release, or its rows are gone.
+    """
+    row: tuple[date, date] | None = connection.execute(
+        "select from_date, to_date from ctl.release where release_id = %s and status <> 'retired'",
+        [release_id],
+    ).fetchone()
+    if row is None:
+        raise UsageError(f"there is no release {release_id} to audit: run `keepline stage`")
+    new = connection.execute(
+        "select distinct rp.table_name from ctl.release_part as rp inner join ctl.part as p"
+        " on p.part_id = rp.part_id where rp.release_id = %s and not p.is_audited",
+        [release_id],
+    ).fetchall()
+    tables = connection.execute(
+        "select table_name from ctl.published_table where not is_withdrawn"
+    ).fetchall()
+    return Release(
+        release_id,
+        Window(*row),
+        frozenset(str(name) for (name,) in tables),
+        frozenset(str(name) for (name,) in new),
+    )

@@ -1,0 +1,127 @@
+"""`keepline migrate`: bring the store's objects up to the dbt contracts and to `roles.yml`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from keepline import store
+from keepline.errors import SourceUnavailableError
+from keepline.ops import Connection
+from keepline.release import catalogue, rights, tables
+from keepline.release.published import PublishedTable, from_manifest, from_store
+from keepline.settings import Settings
+
+SQL_DIR = Path(__file__).with_name("sql")
+# Stage, clean-up and migration exclude each other with this advisory lock; publish needs none.
+WRITER_LOCK = 7_310_001
+
+
+@dataclass(frozen=True)
+class MigrationReport:
+    """What a migration did: tables that it made or changed, tables that no model publishes any more."""
+
+    changed: tuple[str, ...]
+    withdrawn: tuple[str, ...]
+
+
+def migrate(settings: Settings, manifest_path: Path) -> MigrationReport:
+    """Make or change the reader-facing tables, views, roles and control tables.
+
+    Safe to run again: what is as it should be is not touched, so that no reader waits. All or
+    nothing: a migration that fails leaves the store as it was.
+
+    Args:
+        settings: where the store is, and the readers' passwords.
+        manifest_path: dbt's manifest.json.
+
+    Raises:
+        UsageError: a contract broke what readers rely on, or the login lacks a right.
+        SourceUnavailableError: the store cannot be reached, or a reader holds a table for too long.
+    """
+    published = from_manifest(manifest_path)
+    roles = rights.load_roles()
+    with store.connect(settings) as connection:
+        try:
+            # Readers that come while a table is changed wait for us, so we never wait long for one.
+            connection.execute("set local lock_timeout = '1s'")
+            # `create ... if not exists` says what exists already; nobody needs to read that.
+            connection.execute("set local client_min_messages = warning")
+            connection.execute("select pg_advisory_xact_lock(%s)", [WRITER_LOCK])
+            for name in ("ops.sql", "ctl.sql"):
+                connection.execute((SQL_DIR / name).read_bytes())
+            rights.make_roles(connection, settings, roles)
+            changed = _change_tables(connection, published, [role.name for role in roles])
+            withdrawn = _withdraw(connection, published)
+            rights.set_grants(connection, from_store(connection, with_withdrawn=True), roles)
+        except psycopg.errors.LockNotAvailable:
+            raise SourceUnavailableError(
+                "a stage or a reader's long query holds the store's tables: migrate again later"
+            ) from None
+    return MigrationReport(tuple(changed), tuple(withdrawn))
+
+
+def _change_tables(
+    connection: Connection, published: list[PublishedTable], readers: list[str]
+) -> list[str]:
+    """Touch just the tables whose contract changed or that are not guarded as they were."""
+    known: dict[str, str] = dict(
+        connection.execute(
+            "select table_name, definition from ctl.published_table where not is_withdrawn"
+        ).fetchall()
+    )
+    was_published = connection.execute(
+        "select 1 from ctl.release where published_at is not null limit 1"
+    ).fetchone()
+    unguarded = catalogue.unguarded(connection, published)
+    changed = []
+    for table in published:
+        definition = tables.definition(table, readers)
+        if known.get(table.name) == definition and table.name not in unguarded:
+            continue
+        tables.bring_up_to_date(connection, table, readers, may_rebuild=was_published is None)
+        _record(connection, table, definition)
+        changed.append(table.name)
+    return changed
+
+
+def _record(connection: Connection, table: PublishedTable, definition: str) -> None:
+    connection.execute("delete from ctl.published_table where table_name = %s", [table.name])
+    connection.execute(
+        "insert into ctl.published_table (table_name, model, relation, reader_schema, kind,"
+        " period_column, columns, policy, definition)"
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        [
+            table.name,
+            table.model,
+            table.relation,
+            table.reader_schema,
+            table.kind,
+            table.period,
+            json.dumps([[column.name, column.store_type] for column in table.columns]),
+            catalogue.reader_policy(connection, table.name),
+            definition,
+        ],
+    )
+
+
+def _withdraw(connection: Connection, published: list[PublishedTable]) -> list[str]:
+    """Drop what no model publishes any more, once no release that can be shown has rows of it."""
+    connection.execute(
+        "update ctl.published_table set is_withdrawn = true where table_name <> all(%s)",
+        [[table.name for table in published]],
+    )
+    rows = connection.execute(
+        "select t.table_name, t.reader_schema, exists (select from ctl.release_part as rp"
+        " where rp.table_name = t.table_name) from ctl.published_table as t where is_withdrawn"
+        " order by 1"
+    ).fetchall()
+    for name, reader_schema, is_needed in rows:
+        if not is_needed:
+            tables.drop(connection, name, reader_schema)
+            connection.execute("delete from ctl.part where table_name = %s", [name])
+            connection.execute("delete from ctl.published_table where table_name = %s", [name])
+    return [name for name, _, _ in rows]

@@ -1,0 +1,71 @@
+-- Releases: which rows readers see. Run by `keepline migrate`; safe to run again.
+
+create schema if not exists ctl;
+create schema if not exists store;
+create schema if not exists mart;
+create schema if not exists star;
+
+create table if not exists ctl.release (
+    release_id integer generated always as identity primary key,
+    status text not null check (status in ('staged', 'audited', 'rejected', 'published', 'retired')),
+    from_date date not null,
+    to_date date not null,
+    code_version text not null,
+    created_at timestamptz not null default now(),
+    -- Later than created_at when a stage found that the release has its rows already.
+    staged_at timestamptz not null default now(),
+    audited_at timestamptz,
+    published_at timestamptz
+);
+
+-- The pointer: the one row that decides what every reader sees.
+create table if not exists ctl.current_release (
+    one boolean primary key default true check (one),
+    release_id integer not null references ctl.release
+);
+
+-- Every move of the pointer, forwards and backwards.
+create table if not exists ctl.release_move (
+    release_move_id bigint generated always as identity primary key,
+    from_release_id integer,
+    to_release_id integer not null,
+    moved_at timestamptz not null default now()
+);
+
+-- What the dbt contracts publish, as the last migration found them.
+create table if not exists ctl.published_table (
+    table_name text primary key,
+    model text not null,
+    relation text not null,
+    reader_schema text not null,
+    kind text not null check (kind in ('state', 'day', 'month')),
+    period_column text,
+    columns jsonb not null,
+    policy text not null,
+    definition text not null,
+    -- No model publishes it any more; kept while a release that can still be shown has rows of it.
+    is_withdrawn boolean not null default false
+);
+
+-- A part is a table's whole copy (kind state) or one period of it, written once and never changed.
+create table if not exists ctl.part (
+    part_id integer generated always as identity primary key,
+    table_name text not null,
+    period date,
+    leaf text not null,
+    rows bigint not null,
+    content text not null,
+    shape text not null,
+    is_audited boolean not null default false
+);
+
+create table if not exists ctl.release_part (
+    release_id integer not null references ctl.release,
+    table_name text not null,
+    period date,
+    part_id integer not null references ctl.part,
+    primary key (release_id, table_name, part_id),
+    unique nulls not distinct (release_id, table_name, period)
+);
+
+create index if not exists release_part_part_id on ctl.release_part (part_id);

@@ -1,0 +1,258 @@
+"""The gate `landed` knows a bad batch by its profile, and keeps quiet while it knows too little."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+from conftest import SECRETS
+
+from expectations import landed, runner
+from keepline.contract import Contract, Table, load_contract
+from keepline.errors import BadDataError, CheckCrashedError
+from keepline.settings import PROJECT_DIR, Settings
+from keepline.window import Window
+
+LAST = date(2026, 6, 30)
+ROWS = 300
+# A value of each type that varies from row to row; n is the row's number.
+VALUES = {
+    "text": "'v' || n % 7",
+    "integer": "1 + n % 60",
+    "bigint": "1000 + n % 500",
+    "decimal(18,2)": "case when n % 4 = 0 then 0.50 + n % 3 else 0 end",
+    "date": "{day}",
+    "timestamp": "{day} + interval (n) minute",
+    "boolean": "n % 2 = 0",
+}
+
+
+@pytest.fixture(scope="module")
+def contract() -> Contract:
+    return load_contract(PROJECT_DIR / "dbt_project")
+
+
+class Landing:
+    """A landing folder that a test fills day by day."""
+
+    def __init__(self, home: Path, contract: Contract) -> None:
+        self.settings = Settings(home=home, **SECRETS)
+        self.contract = contract
+
+    def fill(self, name: str, days: int = 40, rows: int = ROWS) -> None:
+        """Land the same number of rows on each of the days up to the last one."""
+        for back in range(days):
+            self.land(name, LAST - timedelta(days=back), rows)
+
+    def land(
+        self,
+        name: str,
+        day: date,
+        rows: int,
+        values: Mapping[str, str] | None = None,
+        **manifest: object,
+    ) -> None:
+        """Land one day; `values` are SQL expressions of columns, `manifest` what it says instead."""
+        table: Table = self.contract[name]
+        folder = self.settings.landing_dir / name / f"load_date={day}"
+        folder.mkdir(parents=True, exist_ok=True)
+        literal = f"date '{day}'"
+        columns = ", ".join(
+            f"cast({(values or {}).get(column.name, VALUES[column.data_type]).format(day=literal)}"
+            f" as {'varchar' if column.data_type == 'text' else column.data_type}) as {column.name}"
+            for column in table.landed_columns
+        )
+        duckdb.sql(
+            f"copy (select {columns} from range({rows}) as r (n)) to '{folder}/part-0.parquet'"
+        )
+        said = {
+            "rows": rows,
+            "physical_rows": rows,
+            "quarantined": {},
+            "skipped_rows": 0,
+            "sums": {},
+        }
+        (folder / "_manifest.json").write_text(json.dumps(said | manifest))
+
+    def run(self, window: Window | None = None):
+        return runner.run_landed(self.settings, self.contract, window or Window.day(LAST))
+
+    def profile(self, window: Window | None = None):
+        return landed.profile(self.settings, self.contract, window or Window.day(LAST))
+
+
+@pytest.fixture
+def landing(tmp_path, contract) -> Landing:
+    return Landing(tmp_path, contract)
+
+
+def broken(results) -> set[str]:
+    return {result.column_name for result in runner.critical_failures(results)}
+
+
+def test_usual_batches_pass_and_each_expectation_is_answered(landing):
+    landing.fill("cdr_voice")
+    landing.fill("interaction")
+    landing.fill("subscription")
+
+    results = landing.run()
+
+    assert [result for result in results if not result.success] == []
+    assert len(results) == 24
+    assert {result.severity for result in results if result.suite == "landed_call_records"} == {
+        "critical",
+        "warning",
+    }
+    assert (landing.settings.data_docs_dir / "landed" / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "manifest", "column"),
+    [
+        (ROWS * 6 // 10, {}, {}, "rows_ratio"),
+        (ROWS * 16 // 10, {}, {}, "rows_ratio"),
+        (ROWS, {"duration_s": "1000 * (1 + n % 60)"}, {}, "value_ratio"),
+        (ROWS, {"charge_amt": "case when n % 4 = 0 then 50 else 0 end"}, {}, "value_ratio"),
+        (ROWS, {"duration_s": "0"}, {}, "constant_measures"),
+        (ROWS, {"cell_id": "null"}, {}, "null_share_rise"),
+        (ROWS, {"event_date": "{day} + 1"}, {}, "early_rows"),
+        (ROWS, {}, {"physical_rows": ROWS + 1}, "unaccounted_rows"),
+        (
+            ROWS,
+            {},
+            {"physical_rows": ROWS + 9, "quarantined": {"BAD_DATE": 9}},
+            "quarantined_share",
+        ),
+    ],
+    ids=[
+        "40 % less",
+        "60 % more",
+        "another unit",
+        "yuan for fen",
+        "a constant measure",
+        "missing values",
+        "the future",
+        "a lost row",
+        "too many quarantined",
+    ],
+)
+def test_a_strange_batch_is_stopped(landing, rows, values, manifest, column):
+    landing.fill("cdr_voice")
+    landing.land("cdr_voice", LAST, rows, values, **manifest)
+
+    results = landing.run()
+
+    assert broken(results) == {column}
+    (failure,) = runner.critical_failures(results)
+    assert f"cdr_voice {LAST}" in failure.observed
+
+
+def test_a_day_that_did_not_come_is_stopped(landing):
+    landing.fill("cdr_voice")
+    folder = landing.settings.landing_dir / "cdr_voice" / f"load_date={LAST}"
+    for path in folder.iterdir():
+        path.unlink()
+
+    assert "rows_when_expected" in broken(landing.run())
+
+
+def test_a_hole_in_a_history_is_stopped(landing):
+    landing.fill("cdr_voice")
+    hole = LAST - timedelta(days=9)
+    landing.land("cdr_voice", hole, 0)
+
+    results = landing.run(Window(LAST - timedelta(days=30), LAST + timedelta(days=1)))
+
+    assert broken(results) == {"rows_when_expected"}
+    assert f"{hole}: 0" in runner.critical_failures(results)[0].observed
+
+
+def test_a_province_that_sends_nothing_is_stopped(landing):
+    landing.fill("interaction")
+    landing.land("interaction", LAST, ROWS, {"served_province": "'v' || n % 6"})
+
+    assert broken(landing.run()) == {"missing_provinces"}
+
+
+def test_a_charge_that_is_mostly_nothing_may_be_nothing_on_a_day(landing):
+    landing.fill("cdr_voice")
+    landing.land("cdr_voice", LAST, ROWS, {"charge_amt": "0"})
+
+    assert broken(landing.run()) == set()
+
+
+def test_with_little_history_nothing_is_compared(landing):
+    landing.fill("cdr_voice", days=10)
+    landing.land("cdr_voice", LAST, 3 * ROWS, {"duration_s": "0", "cell_id": "null"})
+
+    results = [result for result in landing.run() if result.table_name == "call_records"]
+    not_judged = {result.column_name for result in results if result.severity == "info"}
+
+    assert broken(results) == set()
+    assert not_judged >= {"rows_ratio", "value_ratio", "constant_measures", "null_share_rise"}
+
+
+def test_few_rows_are_not_judged_by_their_number(landing):
+    landing.fill("cdr_voice", rows=15)
+    landing.land("cdr_voice", LAST, 3)
+
+    assert broken(landing.run()) == set()
+
+
+def test_an_operator_without_a_table_is_told_so(landing):
+    landing.fill("subscription")
+
+    results = [result for result in landing.run() if result.table_name == "call_records"]
+
+    assert {result.observed for result in results} == {"not judged: nothing has ever landed"}
+
+
+def test_a_wide_window_is_judged_by_its_last_day(landing):
+    landing.fill("cdr_voice", days=60)
+    landing.land("cdr_voice", LAST - timedelta(days=7), 5 * ROWS)
+
+    window = Window(LAST - timedelta(days=59), LAST + timedelta(days=1))
+    profile = landing.profile(window)
+
+    assert len(profile) == 60
+    assert profile["rows_ratio"].notna().sum() == 1
+    assert broken(landing.run(window)) == set()
+
+
+def test_the_profile_holds_no_value_of_a_row(landing):
+    landing.fill("cdr_voice")
+    landing.land("cdr_voice", LAST, ROWS, {"msisdn_hash": "'secret'", "cell_id": "null"})
+
+    results = landing.run()
+    docs = [
+        path.read_text(errors="replace")
+        for path in (landing.settings.data_docs_dir / "landed").rglob("*.html")
+    ]
+
+    assert docs
+    assert not [text for text in [str(results), *docs] if "secret" in text]
+
+
+def test_a_manifest_that_cannot_be_read_is_named(landing):
+    landing.fill("cdr_voice", days=3)
+    path = landing.settings.landing_dir / "cdr_voice" / f"load_date={LAST}" / "_manifest.json"
+    path.write_text('{"rows": 3}')
+
+    with pytest.raises(BadDataError, match=r"_manifest\.json cannot be read.*extract cdr_voice"):
+        landing.run()
+
+
+def test_a_table_that_the_contract_does_not_have_is_a_crash(landing, tmp_path):
+    folder = tmp_path / "gates"
+    folder.mkdir()
+    (folder / "suites").symlink_to(Path(runner.__file__).parent / "suites")
+    (folder / "gates.yml").write_text(
+        "landed: [{check: x, suite: landed_events, tables: [cdr_smoke]}]\n"
+    )
+
+    with pytest.raises(CheckCrashedError, match="cdr_smoke: no such contract table"):
+        runner.run_landed(landing.settings, landing.contract, Window.day(LAST), folder)
