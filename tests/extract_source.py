@@ -33,8 +33,8 @@ tables:
     sql: |
       select
           usage_id, subscription_id, msisdn as msisdn_hash, other_number as other_number_hash,
-          left(other_number, 3) as other_prefix, direction, start_at, duration_s, cell_id, roam_type, call_type,
-          status, received_at, charge_amt
+          left(other_number, 3) as other_prefix, direction, start_at, duration_s, cell_id, roam_type,
+          call_type, status, received_at, charge_amt
       from records
 """
 

@@ -7,11 +7,11 @@ import json
 from datetime import date, timedelta
 
 import pytest
+from extract_source import COLUMNS, DAY, Extraction, call, calls
 
 from keepline.errors import BadDataError, SourceUnavailableError
 from keepline.extract import Verdict
 from keepline.window import Window
-from extract_source import COLUMNS, DAY, Extraction, call, calls
 
 
 @pytest.fixture
@@ -78,9 +78,7 @@ HELD_FILES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("content", "rows", "code"), HELD_FILES.values(), ids=list(HELD_FILES)
-)
+@pytest.mark.parametrize(("content", "rows", "code"), HELD_FILES.values(), ids=list(HELD_FILES))
 def test_a_bad_file_is_held_and_nothing_lands(extraction, content, rows, code):
     extraction.mediation.deliver_bytes(content, rows)
 
@@ -275,9 +273,10 @@ def test_a_held_day_holds_the_table_and_names_every_bad_file(extraction):
 
 
 def test_what_landed_before_stays_when_a_new_delivery_is_held(extraction):
-    extraction.mediation.deliver(calls(50))
+    extraction.mediation.deliver([*calls(200), call(200, direction="up")])
     extraction.run()
     before = extraction.files()
+    assert len(before) == 3
 
     extraction.mediation.deliver_bytes(packed(text_of(calls(40))), 50)
 

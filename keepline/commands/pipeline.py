@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 from keepline import ops, store
 from keepline.commands import demo
@@ -14,6 +15,9 @@ from keepline.errors import GateFailedError, UsageError
 from keepline.progress import err, progress
 from keepline.settings import Settings
 from keepline.window import Window
+
+if TYPE_CHECKING:
+    from keepline.extract import TableResult
 
 
 def migrate(settings: Settings) -> None:
@@ -26,21 +30,31 @@ def migrate(settings: Settings) -> None:
 
 def extract(settings: Settings, window: Window, tables: Sequence[str] | None = None) -> int:
     """Extract the window; returns the rows landed."""
-    from keepline.extract import extract_window
+    from keepline.extract import HeldError, extract_window
 
     demo.point_to(settings)
     with stage(settings, "extract", window) as clock, progress("extract") as update:
-        results = extract_window(settings, window, tables, update)
-        balances = [balance for result in results for balance in result.reconciliations]
-        with store.connect(settings) as connection:
-            ops.record_reconciliation(connection, balances)
+        try:
+            results = extract_window(settings, window, tables, update)
+        except HeldError as held:
+            # What was held must be on record, too: it is what the person on call looks for.
+            _record_balances(settings, held.results)
+            raise
+        quarantined = _record_balances(settings, results)
         clock.rows = sum(result.rows for result in results)
-        held = sum(sum(balance.quarantined_rows.values()) for balance in balances)
         missing = sum(1 for result in results if not result.provided)
-        clock.message = f"{held:,} rows quarantined" + (
+        clock.message = f"{quarantined:,} rows quarantined" + (
             f", {missing} tables not provided" if missing else ""
         )
         return clock.rows
+
+
+def _record_balances(settings: Settings, results: Sequence[TableResult]) -> int:
+    """Write the balance of every table and day; returns the rows in quarantine."""
+    balances = [balance for result in results for balance in result.reconciliations]
+    with store.connect(settings) as connection:
+        ops.record_reconciliation(connection, balances)
+    return sum(sum(balance.quarantined_rows.values()) for balance in balances)
 
 
 def load(settings: Settings, window: Window) -> None:

@@ -111,7 +111,9 @@ def status() -> None:
             " join ctl.current_release c on c.release_id = r.release_id"
         ).fetchone()
         runs = ops.last_stages(connection)
-        held = store.scalar(connection, "select coalesce(sum(rows), 0)::bigint from ops.quarantine_count")
+        held = store.scalar(
+            connection, "select coalesce(sum(rows), 0)::bigint from ops.quarantine_count"
+        )
     if current is None:
         out.print(f"{settings.operator}: readers see nothing yet")
     else:

@@ -12,7 +12,7 @@ RISK_EDGE = 0.01
 TIER_MEANINGS = {
     "HIGH": "a personal retention offer is worth more than it costs",
     "MEDIUM": "a cheap gesture of care is worth more than it costs",
-    "LOW": "contacting costs more than it saves",
+    "LOW": "contacting costs more than it saves, or no longer reaches the line",
     "NEW": "less than three full months on net: too early to say",
     "NODATA": "nothing to judge by",
 }

@@ -110,6 +110,8 @@ class OperatorDatabase:
         self._execute(sql.SQL("alter role {} set default_transaction_read_only = on").format(role))
         self._execute(sql.SQL("revoke create on schema public from public"))
         database = sql.Identifier(self._connection.info.dbname)
+        # The warehouse's readers live in the same server in the demo; the operator's systems are not theirs.
+        self._execute(sql.SQL("revoke all on database {} from public").format(database))
         self._execute(sql.SQL("grant connect on database {} to {}").format(database, role))
         for schema in SCHEMAS:
             name = sql.Identifier(schema)

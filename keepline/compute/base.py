@@ -1,0 +1,86 @@
+"""What every compute engine can do; dbt does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from keepline.contract import Contract
+from keepline.progress import Update
+from keepline.window import Window
+
+
+class Compute(Protocol):
+    """An engine that holds `raw` and everything that dbt builds from it.
+
+    Its contents can be rebuilt from landing at any time; it is never the only copy of anything.
+    """
+
+    def load(
+        self,
+        contract: Contract,
+        window: Window,
+        progress: Update | None = None,
+        tables: Iterable[str] | None = None,
+    ) -> dict[str, int]:
+        """Replace the window's load dates in `raw` by what landing holds of them.
+
+        Args:
+            contract: the tables, with their columns and types.
+            window: load dates to replace; a day without landed rows ends up empty.
+            progress: called after each table.
+            tables: names of the tables to load, or None for all.
+
+        Returns:
+            Rows loaded by table name.
+
+        Raises:
+            BadDataError: landing does not hold what the contract says.
+            SourceUnavailableError: the engine is in use by another process.
+        """
+        ...
+
+    def replace_partition(
+        self,
+        table: str,
+        columns: Mapping[str, str],
+        files: Sequence[Path],
+        partition_column: str,
+        values: Sequence[Any],
+    ) -> int:
+        """Replace some partitions of a table by the rows of Parquet files.
+
+        The table is made when it is missing, so that models that read it can be built before
+        anything was written.
+
+        Args:
+            table: `schema.name`.
+            columns: data type by column, in the table's order.
+            files: Parquet files with these columns; none leaves the partitions empty.
+            partition_column: column whose values name a partition.
+            values: the partitions to replace; every row of the files belongs to one of them.
+
+        Returns:
+            Rows written.
+
+        Raises:
+            BadDataError: a row belongs to a partition that was not named.
+        """
+        ...
+
+    def make_tables(self, tables: Mapping[str, Mapping[str, str]]) -> None:
+        """Make the tables that are missing: data type by column, by `schema.name`."""
+        ...
+
+    def release(self) -> None:
+        """Let go of what dbt holds of the engine in this process, after dbt has run."""
+        ...
+
+    def export(self, sql: str, path: Path) -> int:
+        """Write the rows of a query to one Parquet file, whole or not at all, and count them."""
+        ...
+
+    def execute(self, sql: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows, if it has any."""
+        ...

@@ -1,0 +1,244 @@
+"""DuckDB as compute engine: one file, rebuildable from landing.
+
+Each operation opens the file and closes it again: DuckDB lets one process write at a time, and
+dbt opens the same file with a configuration of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from keepline.contract import LOAD_DATE, Contract, Table
+from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError
+from keepline.progress import Update
+from keepline.settings import Settings
+from keepline.window import Window
+
+SQL_TYPES = {"text": "varchar"}
+
+
+class DuckDBCompute:
+    """The embedded engine; see `keepline.compute.base.Compute`.
+
+    Args:
+        settings: where the file is and how much memory and how many threads it may take.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.compute_path
+        self._landing_dir = settings.landing_dir
+        self._config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": settings.compute_memory_limit,
+            "threads": settings.compute_threads,
+            "temp_directory": str(settings.operator_home / "compute.tmp"),
+            "autoinstall_known_extensions": False,
+        }
+
+    @contextmanager
+    def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the file for the length of a `with` block.
+
+        Raises:
+            SourceUnavailableError: another process holds the file.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            connection = duckdb.connect(str(self._path), config=self._config)
+        except duckdb.IOException as error:
+            raise SourceUnavailableError(
+                f"{self._path} cannot be opened; another keepline or dbt process may hold it: "
+                f"{_first_line(error)}"
+            ) from error
+        try:
+            connection.execute("set TimeZone = 'UTC'")
+            yield connection
+        finally:
+            connection.close()
+
+    def load(
+        self,
+        contract: Contract,
+        window: Window,
+        progress: Update | None = None,
+        tables: Iterable[str] | None = None,
+    ) -> dict[str, int]:
+        """Replace the window's load dates in `raw`; only the window's files are looked at."""
+        wanted = set(contract if tables is None else tables)
+        rows = {}
+        with self.connection() as connection:
+            connection.execute("create schema if not exists raw")
+            # Every table is made, also one that is not wanted: each staging view needs its own.
+            for done, table in enumerate(contract.values(), start=1):
+                _make_raw_table(connection, table)
+                if table.name in wanted:
+                    rows[table.name] = self._load_table(connection, table, window)
+                if progress:
+                    progress(table.name, done, len(contract))
+        return rows
+
+    def _load_table(
+        self, connection: duckdb.DuckDBPyConnection, table: Table, window: Window
+    ) -> int:
+        folder = self._landing_dir / table.name
+        # In the order of the days, which is the order that raw is read in later.
+        files = [
+            str(file)
+            for day in window.days()
+            for file in sorted((folder / f"{LOAD_DATE}={day}").glob("part-*.parquet"))
+        ]
+        names = ", ".join(column.name for column in table.landed_columns)
+        connection.begin()
+        try:
+            connection.execute(
+                f"delete from raw.{table.name} where load_date >= ? and load_date < ?",  # noqa: S608
+                [window.from_date, window.to_date],
+            )
+            inserted: tuple[Any, ...] | None = None
+            if files:
+                inserted = connection.execute(
+                    f"insert into raw.{table.name} ({names}, load_date) "  # noqa: S608
+                    f"select {names}, load_date from read_parquet(?, hive_partitioning = true, "
+                    "hive_types = {'load_date': date}, union_by_name = false)",
+                    [files],
+                ).fetchone()
+            connection.commit()
+        except duckdb.Error as error:
+            connection.rollback()
+            raise BadDataError(
+                f"landing of {table.name} for {window} does not fit the contract: "
+                f"{_first_line(error)}; extract the window again"
+            ) from error
+        return int(inserted[0]) if inserted else 0
+
+    def replace_partition(
+        self,
+        table: str,
+        columns: Mapping[str, str],
+        files: Sequence[Path],
+        partition_column: str,
+        values: Sequence[Any],
+    ) -> int:
+        """Replace some partitions of a table, which is made when it is missing."""
+        names = ", ".join(columns)
+        paths = [str(file) for file in files]
+        with self.connection() as connection:
+            _make_table(connection, table, columns)
+            connection.begin()
+            try:
+                before = _count(connection, table)
+                deleted = 0
+                if values:
+                    marks = ", ".join("?" for _ in values)
+                    row = connection.execute(
+                        f"delete from {table} where {partition_column} in ({marks})",  # noqa: S608
+                        list(values),
+                    ).fetchone()
+                    deleted = int(row[0]) if row else 0
+                if paths:
+                    strangers = connection.execute(
+                        f"select count(*) from read_parquet(?) where {partition_column} is null "  # noqa: S608
+                        f"or not list_contains(?, {partition_column})",
+                        [paths, list(values)],
+                    ).fetchone()
+                    if strangers and strangers[0]:
+                        raise BadDataError(
+                            f"{strangers[0]} rows for {table} have a {partition_column} that is "
+                            f"none of {', '.join(str(value) for value in values)}"
+                        )
+                    connection.execute(
+                        f"insert into {table} ({names}) select {names} from read_parquet(?)",  # noqa: S608
+                        [paths],
+                    )
+                written = _count(connection, table) - before + deleted
+                connection.commit()
+            except duckdb.Error as error:
+                connection.rollback()
+                raise BadDataError(
+                    f"rows for {table} do not fit its columns: {_first_line(error)}"
+                ) from error
+            except KeeplineError:
+                connection.rollback()
+                raise
+        return written
+
+    def make_tables(self, tables: Mapping[str, Mapping[str, str]]) -> None:
+        """Make the tables that are missing, so that models can read them before they are filled."""
+        with self.connection() as connection:
+            for table, columns in tables.items():
+                _make_table(connection, table, columns)
+
+    def release(self) -> None:
+        """Close what dbt keeps open in this process; its configuration would refuse ours."""
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+        from dbt.adapters.factory import reset_adapters
+
+        reset_adapters()
+        environment = DuckDBConnectionManager._ENV
+        if environment is not None:
+            environment.close()
+        DuckDBConnectionManager.close_all_connections()
+
+    def export(self, sql: str, path: Path) -> int:
+        """Write the rows of a query to one Parquet file, in the query's order."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        quoted = str(draft).replace("'", "''")
+        try:
+            with self.connection() as connection:
+                row = connection.execute(
+                    f"copy ({sql}) to '{quoted}' (format parquet, compression zstd)"
+                ).fetchone()
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        return int(row[0]) if row else 0
+
+    def execute(self, sql: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows, if it has any."""
+        with self.connection() as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+
+def _make_table(
+    connection: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, str]
+) -> None:
+    declared = ", ".join(f"{name} {sql_type}" for name, sql_type in columns.items())
+    connection.execute(f"create schema if not exists {table.split('.')[0]}")
+    connection.execute(f"create table if not exists {table} ({declared})")
+
+
+def _make_raw_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    columns = {
+        column.name: SQL_TYPES.get(column.data_type, column.data_type)
+        for column in table.landed_columns
+    }
+    columns[LOAD_DATE] = "date"
+    _make_table(connection, f"raw.{table.name}", columns)
+    found = [
+        row[0]
+        for row in connection.execute(
+            "select column_name from information_schema.columns "
+            "where table_schema = 'raw' and table_name = ? order by ordinal_position",
+            [table.name],
+        ).fetchall()
+    ]
+    if found != list(columns):
+        raise BadDataError(
+            f"raw.{table.name} has the columns of an older contract: remove the compute file and "
+            "load every window again, landing still holds it all"
+        )
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = connection.execute(f"select count(*) from {table}").fetchone()  # noqa: S608
+    return int(row[0]) if row else 0
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

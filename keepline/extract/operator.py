@@ -1,0 +1,214 @@
+"""The operator file: where one operator's data is, and the SELECT that fills each contract table.
+
+An operator is one YAML file in `operators/`. Addresses and passwords stay in the environment; the
+file only names the variables. docs/contract.md says how to write one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from keepline.contract import Contract
+from keepline.errors import UsageError
+
+PLACEHOLDER = re.compile(r"\{([a-z]\w*)\}")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Connection(_Part):
+    """A database of the operator.
+
+    Attributes:
+        type: kind of database; a new kind is an entry in `session.ATTACHERS`.
+        dsn_env: variable that holds its connection string.
+    """
+
+    type: Literal["postgres"]
+    dsn_env: str
+
+
+class FileSet(_Part):
+    """A folder of the operator's CSV files.
+
+    Attributes:
+        path_env: variable that holds the folder.
+        layout: path of a file below it; `{file}` is the table's `file`, `{date}` the load date.
+            Without `{date}` there is one file, whose rows carry their own dates.
+        manifest: path of the list that comes with the files of a date, or None.
+    """
+
+    path_env: str
+    layout: str
+    manifest: str | None = None
+
+    @property
+    def dated(self) -> bool:
+        """Whether there is one file per load date."""
+        return "{date}" in self.layout
+
+    def file_name(self, file: str, load_date: date | None) -> str:
+        """Return the path of a file below the folder."""
+        return self.layout.replace("{file}", file).replace("{date}", str(load_date))
+
+    def manifest_name(self, load_date: date) -> str:
+        """Return the path of a date's manifest below the folder."""
+        return str(self.manifest).replace("{date}", str(load_date))
+
+
+class TableSource(_Part):
+    """How one contract table is filled.
+
+    Attributes:
+        sql: SELECT in DuckDB's SQL that returns the contract's columns.
+        file: name of the file that the SELECT reads as `records`, or None.
+        files: file set of `file`; may be left out when the operator has only one.
+    """
+
+    sql: str
+    file: str | None = None
+    files: str | None = None
+
+
+class _Document(_Part):
+    name: str
+    description: str
+    connections: dict[str, Connection] = {}
+    files: dict[str, FileSet] = {}
+    tables: dict[str, TableSource]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator file, read and checked.
+
+    Attributes:
+        path: the file.
+        name: name of the operator, which is also the file's.
+        connections: databases by the name that SELECTs use as catalogue.
+        files: file sets by the name that SELECTs use as placeholder.
+        tables: sources by contract table; tables left out are not provided.
+    """
+
+    path: Path
+    name: str
+    connections: Mapping[str, Connection]
+    files: Mapping[str, FileSet]
+    tables: Mapping[str, TableSource]
+
+    def environment(self, variable: str) -> str:
+        """Return a variable that the file names.
+
+        Raises:
+            UsageError: it is not set.
+        """
+        value = os.environ.get(variable, "")
+        if not value:
+            raise UsageError(
+                f"{self.path.name} needs the variable {variable}: set it and run again"
+            )
+        return value
+
+    def folder(self, files: str) -> Path:
+        """Return the folder of a file set.
+
+        Raises:
+            UsageError: its variable is not set.
+        """
+        return Path(self.environment(self.files[files].path_env)).expanduser().resolve()
+
+    def file_set(self, table: str) -> str:
+        """Return the name of the file set that a table with `file` reads from.
+
+        Raises:
+            UsageError: the file names none, or one that it does not have.
+        """
+        named = self.tables[table].files or ""
+        if not named and len(self.files) == 1:
+            return next(iter(self.files))
+        if named not in self.files:
+            raise UsageError(
+                f"{self.path.name}, table {table}: `files` must be one of {', '.join(self.files)}"
+            )
+        return named
+
+    def render(self, table: str, values: Mapping[str, str]) -> str:
+        """Return a table's SELECT with its placeholders filled in.
+
+        A file set's name stands for its folder, to be written inside quotes.
+
+        Args:
+            table: contract table.
+            values: SQL text of the window's placeholders.
+
+        Raises:
+            UsageError: the SELECT uses a placeholder that does not exist.
+        """
+
+        def fill(match: re.Match[str]) -> str:
+            name = match.group(1)
+            if name in values:
+                return values[name]
+            if name in self.files:
+                return str(self.folder(name)).replace("'", "''")
+            raise UsageError(
+                f"{self.path.name}, table {table}: no placeholder {{{name}}}; there are "
+                + ", ".join(f"{{{known}}}" for known in (*values, *self.files))
+            )
+
+        return PLACEHOLDER.sub(fill, self.tables[table].sql).strip().rstrip(";")
+
+    def connections_of(self, table: str) -> list[str]:
+        """Return the connections that a table's SELECT names."""
+        sql = self.tables[table].sql
+        return [name for name in self.connections if re.search(rf"\b{name}\.", sql)]
+
+
+def load_operator(path: Path, contract: Contract) -> Operator:
+    """Read an operator file.
+
+    Raises:
+        UsageError: there is no such file, it is not well formed, or it fills a table that the contract
+            does not have.
+    """
+    try:
+        document = _Document.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        known = sorted(other.stem for other in path.parent.glob("*.yml"))
+        raise UsageError(
+            f"no operator file {path}: KEEPLINE_OPERATOR is one of {', '.join(known)}"
+        ) from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path.name} is not YAML: {error}") from None
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        )
+        raise UsageError(f"{path.name} cannot be used: {problems}") from None
+    unknown = sorted(set(document.tables) - set(contract))
+    if unknown:
+        raise UsageError(
+            f"{path.name}: the contract has no table {', '.join(unknown)}; it has {', '.join(contract)}"
+        )
+    if document.name != path.stem:
+        raise UsageError(f"{path.name}: its name is {document.name!r}, not that of the file")
+    for name, files in document.files.items():
+        if files.manifest is not None and not files.dated:
+            raise UsageError(f"{path.name}, files {name}: a manifest needs a layout with {{date}}")
+    operator = Operator(path, document.name, document.connections, document.files, document.tables)
+    for table, source in document.tables.items():
+        if source.file is not None:
+            operator.file_set(table)
+    return operator

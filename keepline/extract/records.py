@@ -1,0 +1,265 @@
+"""A table's files as the relation `records`, and the operator's SELECT over it.
+
+Every column is text, by the names of the header. Besides them `records` has `source_file`, `line_no`
+and, for files of one day each, `load_date`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+
+import duckdb
+
+from keepline.contract import LOAD_DATE, Table
+from keepline.errors import UsageError
+from keepline.extract.delivery import (
+    BAD_LINES,
+    STAGED,
+    Balance,
+    Delivery,
+    check_columns,
+    on_days,
+    window_values,
+)
+from keepline.extract.files import SourceFile
+from keepline.extract.rules import LINE_NO, SOURCE_FILE
+from keepline.extract.session import Session, literal, quoted
+from keepline.extract.verdict import Finding
+from keepline.window import Window
+
+# Text read at once, unpacked; more would not fit into memory together with its typed copy.
+BATCH_BYTES = 128 << 20
+GZIP_RATIO = 6
+# DuckDB's words for a line that it cannot read.
+LINE_REASONS = {
+    "MISSING COLUMNS": "COLUMN_COUNT",
+    "TOO MANY COLUMNS": "COLUMN_COUNT",
+    "UNQUOTED VALUE": "BAD_QUOTE",
+    "INVALID ENCODING": "BAD_ENCODING",
+    "LINE SIZE OVER MAXIMUM": "LINE_TOO_LONG",
+}
+PATH = "_path"
+
+
+class UnreadableError(Exception):
+    """Files cannot be read by the operator's SELECT as they are."""
+
+    def __init__(self, finding: Finding) -> None:
+        self.finding = finding
+        super().__init__(finding.code)
+
+
+class FileDelivery:
+    """Files with the same header, read in one query."""
+
+    def __init__(
+        self, session: Session, table: Table, window: Window, files: Sequence[SourceFile]
+    ) -> None:
+        self.window = window
+        self.nul_bytes = any(file.nul_bytes for file in files)
+        self._session = session
+        self._table = table
+        self._files = list(files)
+        self._dated = files[0].load_date is not None
+
+    @property
+    def load_date(self) -> str | None:
+        """A file of one day says which; other rows carry their own dates."""
+        return LOAD_DATE if self._dated else None
+
+    def stage(self) -> dict[str, str]:
+        """Make views only: the files are read while their rows are judged."""
+        return self._stage(self._files, lines=False)
+
+    def look_again(self, days: Sequence[date]) -> None:
+        """Read the files of some days once more, now numbering their lines."""
+        self._stage(
+            [file for file in self._files if file.load_date is None or file.load_date in days],
+            lines=True,
+        )
+
+    def bad_lines(self) -> None:
+        """Make the table `BAD_LINES` of the lines that the last reading left out."""
+        reasons = " ".join(
+            f"when {literal(word)} then {literal(code)}" for word, code in LINE_REASONS.items()
+        )
+        first_day = f"date {literal(self.window.from_date)}"
+        # A line can have several errors; it is one line.
+        self._session.run(
+            f"""create or replace temp table {BAD_LINES} as
+            select
+                source_file, coalesce(load_date, {first_day}) as load_day, line as line_no,
+                min(case error_type {reasons} else 'BAD_LINE' end) as reason_code
+            from bad_line
+            join bad_scan using (scan_id, file_id)
+            join delivered on delivered.path = bad_scan.file_path
+            group by all"""
+        )
+
+    def balance(self, arrived: Mapping[date | None, int]) -> Balance:
+        """Compare with the records counted in the bytes of the files."""
+        session = self._session
+        bad = dict(
+            session.rows(f"select source_file, count(*) from {BAD_LINES} group by source_file")
+        )
+        physical: dict[date, int] = {}
+        skipped: dict[date, int] = {}
+        findings = []
+        odd = []
+        for file in self._files:
+            rows = arrived.get(file.load_date, 0) if self._dated else sum(arrived.values())
+            if rows + bad.get(file.name, 0) != file.records:
+                odd.append((file, rows + bad.get(file.name, 0)))
+            if file.load_date is not None:
+                physical[file.load_date] = rows + bad.get(file.name, 0)
+        # The SELECT may leave records out or make several rows of one: then count what DuckDB read.
+        parsed = self._parsed() if odd else {}
+        for file, rows in odd:
+            if parsed.get(file.name, 0) != file.records:
+                findings.append(
+                    Finding(
+                        "UNBALANCED",
+                        file.name,
+                        f"It holds {file.records} records, {parsed.get(file.name, 0)} were read."
+                        " Look for quotes that do not pair.",
+                    )
+                )
+            if file.load_date is not None and rows < file.records:
+                physical[file.load_date] = file.records
+                skipped[file.load_date] = file.records - rows
+        if not self._dated:
+            lines = sum(bad.values())
+            physical = on_days({**arrived, None: arrived.get(None, 0) + lines}, self.window)
+        return Balance(physical, skipped, findings)
+
+    def source(self, day: date) -> dict[str, str]:
+        """Name the file and its checksum."""
+        file = next(f for f in self._files if f.load_date in (None, day))
+        return {"file": file.name, "sha256": file.sha256}
+
+    def stated_sums(self, day: date) -> Mapping[str, Decimal]:
+        """Return the totals of the day's manifest."""
+        stated = next((file.sums for file in self._files if file.load_date == day), {})
+        return {name: Decimal(total) for name, total in stated.items()}
+
+    def halves(self) -> Sequence[Delivery]:
+        """Return the two halves of the files."""
+        middle = len(self._files) // 2
+        parts = [self._files[:middle], self._files[middle:]] if middle else []
+        return [FileDelivery(self._session, self._table, self.window, part) for part in parts]
+
+    # -- views -----------------------------------------------------------------------------------
+
+    def _stage(self, files: Sequence[SourceFile], *, lines: bool) -> dict[str, str]:
+        session, name = self._session, self._table.name
+        self._make_records(files, lines=lines)
+        with session.translated(name):
+            sql = session.operator.render(name, window_values(session, self.window))
+            try:
+                columns = self._make_staged(sql)
+            except duckdb.BinderException as error:
+                if "Referenced column" not in str(error):
+                    raise
+                raise UnreadableError(self._breaking(error)) from None
+            check_columns(session, self._table, columns)
+        return columns
+
+    def _make_records(self, files: Sequence[SourceFile], *, lines: bool) -> None:
+        session = self._session
+        session.run("drop table if exists bad_line")
+        session.run("drop table if exists bad_scan")
+        rows = ", ".join(
+            f"({literal(file.path)}, {literal(file.name)}, {_date(file.load_date)})"
+            for file in files
+        )
+        session.run(
+            "create or replace temp table delivered as"
+            f" select * from (values {rows}) as t (path, source_file, load_date)"
+        )
+        columns = ", ".join(f"{literal(name)}: 'varchar'" for name in files[0].header)
+        paths = ", ".join(literal(file.path) for file in files)
+        reader = f"""read_csv(
+            [{paths}], columns = {{{columns}}}, header = true, auto_detect = false, delim = ',',
+            quote = '"', escape = '"', strict_mode = true, filename = '{PATH}', encoding = 'utf-8',
+            store_rejects = true, rejects_table = 'bad_line', rejects_scan = 'bad_scan'
+        )"""
+        line = "cast(null as bigint)"
+        if lines:
+            # Numbering keeps the order of the files and makes the reading slow: only for files with bad rows.
+            reader = f"(select *, row_number() over () as _n from {reader})"
+            line = f"_n - min(_n) over (partition by {PATH}) + 2"
+        fields = ", ".join(f"r.{quoted(name)}" for name in files[0].header)
+        day = f"d.load_date as {LOAD_DATE}, " if self._dated else ""
+        session.run(
+            f"""create or replace temp view records as
+            select {fields}, {day}d.source_file as {SOURCE_FILE}, {line} as {LINE_NO}
+            from {reader} as r join delivered as d on d.path = r.{PATH}"""
+        )
+
+    def _make_staged(self, sql: str) -> dict[str, str]:
+        """Make the view over the SELECT, which gets the columns that say where a row came from."""
+        session = self._session
+        wanted = [*([LOAD_DATE] if self._dated else []), SOURCE_FILE, LINE_NO]
+        columns = session.columns(sql)
+        missing = [name for name in wanted if name not in columns]
+        if missing:
+            sql, changed = re.subn(r"(?i)\A\s*select\b", f"select {', '.join(missing)},", sql)
+            try:
+                columns = session.columns(sql) if changed else {}
+            except duckdb.Error:
+                columns = {}
+            if not set(wanted) <= set(columns):
+                raise UsageError(
+                    f"{session.operator.path.name}, table {self._table.name}: the SELECT is more than one"
+                    f" plain `select ... from records`, so it must return {', '.join(wanted)} itself"
+                )
+        session.run(f"create or replace temp view {STAGED} as {sql}")
+        return columns
+
+    def _breaking(self, error: duckdb.Error) -> Finding:
+        column = re.search(r'Referenced column "([^"]*)"', str(error))
+        name = column.group(1) if column else "a column"
+        others = f" and {len(self._files) - 1} more" if len(self._files) > 1 else ""
+        return Finding(
+            "BREAKING_SCHEMA",
+            self._files[0].name + others,
+            f"{self._session.operator.path.name} asks for {name}; the header has "
+            f"{', '.join(self._files[0].header)}. Agree on the change, then change the SELECT.",
+        )
+
+    def _parsed(self) -> dict[str, int]:
+        """Count the records that DuckDB reads, those that it sets aside among them."""
+        session = self._session
+        self._make_records(self._files, lines=False)
+        # Every column, because an encoding is only checked where a column is read.
+        every = ", ".join(f"max({quoted(name)})" for name in self._files[0].header)
+        rows = session.rows(f"select {SOURCE_FILE}, count(*), {every} from records group by 1")
+        counts = {row[0]: row[1] for row in rows}
+        bad = session.rows(
+            """select source_file, count(distinct line) from bad_line
+            join bad_scan using (scan_id, file_id) join delivered on path = file_path group by 1"""
+        )
+        for name, lines in bad:
+            counts[name] = counts.get(name, 0) + lines
+        return counts
+
+
+def in_batches(files: Sequence[SourceFile]) -> list[list[SourceFile]]:
+    """Group files by header, in order, so that no group is too much for memory."""
+    groups: list[list[SourceFile]] = []
+    room = 0
+    for file in files:
+        text = file.size * (GZIP_RATIO if file.path.suffix == ".gz" else 1)
+        if not groups or groups[-1][-1].header != file.header or text > room:
+            groups.append([])
+            room = BATCH_BYTES
+        groups[-1].append(file)
+        room -= text
+    return groups
+
+
+def _date(day: date | None) -> str:
+    return "cast(null as date)" if day is None else f"date {literal(day)}"

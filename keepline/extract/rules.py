@@ -1,0 +1,257 @@
+"""The contract as SQL: each column cast to its type, and the first rule that a row breaks.
+
+A row is judged column by column in the contract's order; `Rules.reasons[n - 1]` is what reason number n
+means. Text is never rounded, trimmed or guessed: what is not plainly a value of its type is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from keepline.contract import EVENT_DATE, LOAD_DATE, Column, Table
+from keepline.extract.session import literal, quoted
+
+LINE_NO = "line_no"
+SOURCE_FILE = "source_file"
+REASON = "reason"
+EVIDENCE = "row_json"
+PROVENANCE = (LOAD_DATE, SOURCE_FILE, LINE_NO)
+
+INTEGERS = {
+    sign + size
+    for sign in ("", "U")
+    for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+}
+INSTANT = (
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[ T]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
+    r"(Z|[+-](0\d|1[0-5])(:?[0-5]\d)?)?"
+)
+TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
+# Shape of a text before it is pseudonymised, and the code of a row that does not have it. One spelling
+# only, because two spellings of one number would become two pseudonyms.
+FORMATS = {"msisdn": (r"\d{7,15}", "BAD_MSISDN")}
+DUCKDB_TYPES = {"text": "varchar"}
+# What a wrong number or date may look like and still be shown.
+HARMLESS = (
+    r"[+-]?\d{0,9}([.,]\d{0,9})?([eE][+-]?\d{1,4})?"
+    r"|\d{1,4}[-/]\d{1,2}[-/]\d{1,4}([ T][\d:.]{1,15}([+-][\d:]{1,5}|Z)?)?"
+)
+# Longer runs of digits could be a phone or document number that slid into another column.
+LONG_DIGITS = r"(\d{3})\d{4,}(\d{4})"
+
+
+def duckdb_type(column: Column) -> str:
+    """Return the DuckDB type of a contract column."""
+    return DUCKDB_TYPES.get(column.data_type, column.data_type)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a row is refused: a code of `ROW_REASONS` and the column that it is about."""
+
+    code: str
+    column: str
+
+
+class Rules:
+    """The rules of one table for rows whose columns have given types."""
+
+    def __init__(self, table: Table, given: Mapping[str, str], *, nul_bytes: bool) -> None:
+        """Prepare the rules.
+
+        Args:
+            table: the contract.
+            given: columns of the source's rows with their DuckDB types.
+            nul_bytes: whether a text may hold a NUL byte, which only files can.
+        """
+        self.table = table
+        self.given = given
+        self.nul_bytes = nul_bytes
+        self.reasons: list[Reason] = []
+        self._values: list[str] = []
+        self._checks: list[str] = []
+        for number, column in enumerate(table.columns):
+            self._add(number, column)
+        self.duplicate = self._reason("DUP_KEY", ",".join(table.key))
+
+    def checked_sql(
+        self, relation: str, load_date: str | None, first_day: str, *, look: bool
+    ) -> str:
+        """Return the SELECT of typed rows with `event_date`, `load_date` and the reason's number.
+
+        Args:
+            relation: the source's rows.
+            load_date: column that holds the load date; None takes the local day of the load cursor.
+            first_day: load date of rows that have none.
+            look: also return source_file, line_no and the row as JSON without personal columns, for rows that
+                are set aside.
+        """
+        names = {column.name: n for n, column in enumerate(self.table.columns)}
+        raws = [f"{self._raw(column)} as r{n}" for n, column in enumerate(self.table.columns)]
+        given = [f"{quoted(c.name)} as g{n}" for c, n in self._given_columns()]
+        event = self._local_day(self.table.event_cursor, names)
+        own_day = self._local_day(self.table.load_cursor, names)
+        day = f"coalesce({own_day}, date {literal(first_day)})"
+        kept = [quoted(name) for name in PROVENANCE if name in self.given]
+        extra = []
+        if look:
+            extra = [
+                quoted(name) if name in self.given else f"null as {quoted(name)}"
+                for name in (SOURCE_FILE, LINE_NO)
+            ]
+            extra.append(f"{self._evidence()} as {EVIDENCE}")
+        return f"""
+with given as (select {", ".join([*raws, *given, *kept])} from {relation}),
+typed as (select *, {", ".join(f"{sql} as v{n}" for n, sql in enumerate(self._values))} from given)
+select
+    {", ".join(f"v{n} as {quoted(column.name)}" for n, column in enumerate(self.table.columns))},
+    {event} as {EVENT_DATE},
+    {quoted(load_date) if load_date else day} as load_day,
+    {own_day} as own_day,
+    cast(case {" ".join(self._checks)} end as smallint) as {REASON}{"".join(", " + item for item in extra)}
+from typed"""
+
+    # -- one column ------------------------------------------------------------------------------
+
+    def _reason(self, code: str, column: str) -> int:
+        self.reasons.append(Reason(code, column))
+        return len(self.reasons)
+
+    def _check(self, condition: str, code: str, column: Column) -> None:
+        self._checks.append(f"when {condition} then {self._reason(code, column.name)}")
+
+    def _given_columns(self) -> list[tuple[Column, int]]:
+        return [(c, n) for n, c in enumerate(self.table.columns) if c.name in self.given]
+
+    def _raw(self, column: Column) -> str:
+        """The value as text; an empty one is no value."""
+        if column.name not in self.given:
+            return "cast(null as varchar)"
+        return f"nullif(cast({quoted(column.name)} as varchar), '')"
+
+    def _add(self, number: int, column: Column) -> None:
+        raw, value = f"r{number}", f"v{number}"
+        given = self.given.get(column.name, "VARCHAR").upper()
+        if not column.nullable:
+            self._check(f"{raw} is null", "MISSING_VALUE", column)
+        if self.nul_bytes and given == "VARCHAR":
+            self._check(f"contains({raw}, chr(0))", "NUL_BYTE", column)
+        cast = {
+            "text": self._text,
+            "integer": self._integer,
+            "bigint": self._integer,
+            "decimal(18,2)": self._decimal,
+            "date": self._date,
+            "timestamp": self._timestamp,
+            "boolean": self._boolean,
+        }[column.data_type]
+        self._values.append(cast(number, column, given))
+        amount = column.data_type.startswith("decimal")
+        if column.minimum is not None:
+            code = "NEGATIVE_AMOUNT" if amount else "OUT_OF_RANGE"
+            self._check(f"{value} < {column.minimum}", code, column)
+        if column.maximum is not None:
+            self._check(f"{value} > {column.maximum}", "OUT_OF_RANGE", column)
+        if column.codes:
+            codes = ", ".join(literal(code) for code in column.codes)
+            self._check(f"cast({value} as varchar) not in ({codes})", "UNKNOWN_CODE", column)
+        if column.format is not None:
+            pattern, code = FORMATS[column.format]
+            self._check(f"not regexp_full_match({raw}, {literal(pattern)})", code, column)
+
+    def _text(self, number: int, _column: Column, _given: str) -> str:
+        return f"r{number}"
+
+    def _number(self, number: int, column: Column, decimals: int) -> str:
+        raw, value = f"r{number}", f"v{number}"
+        plain = r"[+-]?\d+(\.\d+)?"
+        lost = rf"\.\d{{{decimals}}}\d*[1-9]"
+        kept = rf"[+-]?\d+(\.\d{{0,{decimals}}}0*)?"
+        self._check(f"not regexp_full_match({raw}, {literal(plain)})", "BAD_NUMBER", column)
+        self._check(f"regexp_matches({raw}, {literal(lost)})", "SCALE_LOST", column)
+        self._check(f"{raw} is not null and {value} is null", "OVERFLOW", column)
+        # Casting would round.
+        guarded = f"case when regexp_full_match({raw}, {literal(kept)}) then {raw} end"
+        return f"try_cast({guarded} as {duckdb_type(column)})"
+
+    def _integer(self, number: int, column: Column, given: str) -> str:
+        if given not in INTEGERS:
+            return self._number(number, column, decimals=0)
+        self._check(f"g{number} is not null and v{number} is null", "OVERFLOW", column)
+        return f"try_cast(g{number} as {column.data_type})"
+
+    def _decimal(self, number: int, column: Column, given: str) -> str:
+        scale = int(given[:-1].split(",")[1]) if given.startswith("DECIMAL(") else None
+        if given not in INTEGERS and (scale is None or scale > 2):
+            return self._number(number, column, decimals=2)
+        self._check(f"g{number} is not null and v{number} is null", "OVERFLOW", column)
+        return f"try_cast(g{number} as decimal(18,2))"
+
+    def _date(self, number: int, column: Column, given: str) -> str:
+        raw, value = f"r{number}", f"v{number}"
+        if given == "DATE":
+            self._check(f"not isfinite({value})", "BAD_DATE", column)
+            return f"g{number}"
+        self._check(f"{raw} is not null and {value} is null", "BAD_DATE", column)
+        guarded = rf"case when regexp_full_match({raw}, '\d{{4}}-\d{{2}}-\d{{2}}') then {raw} end"
+        return f"try_cast({guarded} as date)"
+
+    def _timestamp(self, number: int, column: Column, given: str) -> str:
+        raw, value = f"r{number}", f"v{number}"
+        if given.startswith("TIMESTAMP") or given == "DATE":
+            self._check(f"g{number} is not null and {value} is null", "BAD_DATE", column)
+            return _utc(f"cast(g{number} as timestamptz)")
+        self._check(f"{raw} is not null and {value} is null", "BAD_DATE", column)
+        # Only text of this shape may reach the cast: after a zone's name DuckDB keeps that zone for the
+        # rows behind it, and a plain timestamp cast drops the offset.
+        guarded = f"case when regexp_full_match({raw}, {literal(INSTANT)}) then {raw} end"
+        return _utc(f"try_cast({guarded} as timestamptz)")
+
+    def _boolean(self, number: int, column: Column, given: str) -> str:
+        raw = f"r{number}"
+        if given == "BOOLEAN":
+            return f"g{number}"
+        yes, no = (", ".join(literal(word) for word in words) for words in (TRUE, FALSE))
+        self._check(f"{raw} is not null and v{number} is null", "BAD_BOOLEAN", column)
+        return f"case when lower({raw}) in ({yes}) then true when lower({raw}) in ({no}) then false end"
+
+    # -- the row ---------------------------------------------------------------------------------
+
+    def _local_day(self, cursor: str, names: Mapping[str, int]) -> str:
+        value = f"v{names[cursor]}"
+        if self.table.column(cursor).data_type == "date":
+            return value
+        return f"cast(make_timestamptz(epoch_us({value})) as date)"
+
+    def _evidence(self) -> str:
+        """The row as JSON without personal columns.
+
+        A line of a file can be shifted, so that any column may hold a name or a phone number: of a file only
+        codes, numbers and dates are shown, other text as its shape (`aaa-999`); file and line number find the
+        row. Rows of a database are shown as given but for long runs of digits.
+        """
+        shown = []
+        for column, number in self._given_columns():
+            if column.pii is not None:
+                continue
+            raw = f"r{number}"
+            masked = f"regexp_replace({raw}, {literal(LONG_DIGITS)}, '\\1****\\2', 'g')"
+            if SOURCE_FILE in self.given:
+                shape = (
+                    f"regexp_replace(regexp_replace({raw}, '\\d', '9', 'g'), '\\p{{L}}', 'a', 'g')"
+                )
+                codes = ", ".join(literal(code) for code in column.codes)
+                fits = f"v{number} is not null or regexp_full_match({raw}, {literal(HARMLESS)})"
+                if column.data_type == "text":
+                    fits = f"{raw} in ({codes})" if codes else "false"
+                masked = f"case when {fits} then {masked} else {shape} end"
+            elif column.name in self.table.key:
+                masked = raw
+            shown.append(f"{quoted(column.name)} := {masked}")
+        return f"cast(to_json(struct_pack({', '.join(shown)})) as varchar)"
+
+
+def _utc(instant: str) -> str:
+    # As `timezone('UTC', instant)`, at a twentieth of its time.
+    return f"make_timestamp(epoch_us({instant}))"
