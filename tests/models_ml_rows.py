@@ -40,7 +40,7 @@ CATALOG = pd.DataFrame(
         ("not_built_yet", 4, "messaging", "count", "Never seen", "Never seen"),
     ],
     columns=["feature", "perspective", "perspective_name", "unit", "text_high", "text_low"],
-)
+).assign(text_below_zero=None)
 
 RISK_PARAMS = pd.DataFrame(
     [
@@ -55,6 +55,7 @@ RISK_PARAMS = pd.DataFrame(
             "annual_discount_rate": 0.1,
             "max_high_share": 1.0,
             "max_medium_share": 1.0,
+            "reachable_silence_days": 14,
         }.items()
     ],
     columns=["key", "scope", "value", "valid_from", "valid_to", "author", "reason"],
@@ -77,6 +78,7 @@ def feature_rows(as_of: date, subscriptions: int, seed: int = 7) -> pd.DataFrame
             "full_months_on_net": 12,
             "known_flag": True,
             "is_alive": True,
+            "days_since_activity": 0,
             "arpu_avg3m": generator.integers(1000, 12000, n),
             "usage_days_30d": usage_days,
             "silent_gap_days": 30 - usage_days + generator.integers(0, 3, n),

@@ -272,12 +272,12 @@ def realistic(settings: Settings, lines: int = 2400) -> Morning:
 
 REASONS = (
     "Used only 31 % of the usual data last month",
-    "Called a competitor's hotline 2 time(s) in 30 days",
+    "Called a competitor's hotline 2 times in 30 days",
     "The promotional price ends in 9 days",
     "Complaints took 61 hours to resolve",
     "68 % of the minutes are with other operators",
     "The next recharge is overdue (240 % of the usual wait)",
-    "Asked 1 time(s) whether the number can be taken to another operator",
+    "Asked 1 time whether the number can be taken to another operator",
 )
 
 

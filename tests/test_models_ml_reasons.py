@@ -14,6 +14,7 @@ from models_ml.churn.features import FeatureSpace, refuse_leaks
 from models_ml.churn.parameters import choose_params
 from models_ml.churn.reasons import Catalogue, explain
 
+SEEDS = Path(__file__).parents[1] / "dbt_project" / "seeds"
 SPACE = FeatureSpace(
     ("calls", "fee", "complaints", "brand", "share"),
     {"brand": ("ALFA", "BETA")},
@@ -29,7 +30,7 @@ SAID = Catalogue.from_frame(
             ("share", 5, "data", "share", "{value} % at night", "Only {value} % at night"),
         ],
         columns=["feature", "perspective", "perspective_name", "unit", "text_high", "text_low"],
-    )
+    ).assign(text_below_zero=None)
 )
 
 
@@ -74,7 +75,8 @@ def test_a_value_above_the_typical_one_takes_the_high_words():
         ("share", 0.123456, "Only 12 % at night"),
         ("share", 0.001, "Only 0 % at night"),
         ("calls", 3.25, "Makes only 3.2 calls"),
-        ("calls", -0.01, "Makes only 0 calls"),
+        ("calls", 0.01, "Makes only 0 calls"),
+        ("calls", -0.01, None),
     ],
 )
 def test_values_are_said_in_the_units_that_people_use(column, value, said):
@@ -83,16 +85,69 @@ def test_values_are_said_in_the_units_that_people_use(column, value, said):
     assert reasons_of(*contributions, **{column: value})[0] == said
 
 
-def test_the_catalogue_and_the_parameters_that_ship_are_usable():
-    seeds = Path(__file__).parents[1] / "dbt_project" / "seeds"
+def shipped() -> Catalogue:
+    """Return the catalogue that ships."""
+    return Catalogue.from_frame(pd.read_csv(SEEDS / "feature_catalog.csv"))
 
-    words = Catalogue.from_frame(pd.read_csv(seeds / "feature_catalog.csv"))
-    params = choose_params(pd.read_csv(seeds / "param_risk_tier.csv"), made.SCORE_DATE)
+
+def told(feature: str, value: float, typical: float) -> str | None:
+    """Return how the catalogue that ships tells a value beside the typical one."""
+    space = FeatureSpace((feature,), {}, {feature: typical})
+    row = pd.DataFrame({feature: [value]})
+    return explain(row, np.array([[1.0]]), space, shipped())["reason_1_text"][0]
+
+
+@pytest.mark.parametrize(
+    ("value", "typical", "said"),
+    [
+        (-104, -300, "The promotional price ended 104 days ago"),
+        (-1, 20, "The promotional price ended 1 day ago"),
+        (0, 20, "The promotional price ends in 0 days"),
+        (1, -300, "The promotional price ends in 1 day"),
+        (30, 200, "The promotional price ends in 30 days"),
+    ],
+)
+def test_what_is_over_is_told_as_over(value, typical, said):
+    assert told("promo_expiry_days", value, typical) == said
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "said"),
+    [
+        ("arpu_slope3m", 1250, "Spending rises by 12 yuan each month"),
+        ("arpu_slope3m", -350, "Spending falls by 3.5 yuan each month"),
+        ("adjustment_amt_90d", -1900, "Corrections took 19 yuan off the bills in 90 days"),
+        ("offnet_mou_slope3m", -7, None),
+        ("usage_drop_7d_vs_30d", -0.4, None),
+        ("complaints_90d", 1, "Complained 1 time in 90 days"),
+        ("complaints_90d", 2, "Complained 2 times in 90 days"),
+        ("age_years", 70, None),
+    ],
+)
+def test_a_value_is_told_as_an_agent_would_say_it_or_not_at_all(feature, value, said):
+    assert told(feature, value, typical=0) == said
+
+
+def test_no_text_that_ships_shows_a_minus_or_a_bracket():
+    for feature, entry in shipped().entries.items():
+        if entry.unit in ("flag", "category"):
+            continue
+        for value, typical in ((-3.0, 0.0), (-3.0, -5.0), (1.0, 0.0), (3.0, 5.0)):
+            text = told(feature, value, typical) or ""
+            assert "-3" not in text, (feature, text)
+            assert "(s)" not in text, (feature, text)
+
+
+def test_the_catalogue_and_the_parameters_that_ship_are_usable():
+    words = shipped()
+    params = choose_params(pd.read_csv(SEEDS / "param_risk_tier.csv"), made.SCORE_DATE)
 
     refuse_leaks(words.features)
     assert len(words.features) >= 60
     assert {entry.perspective for entry in words.entries.values()} == set(range(1, 11))
     assert params.treatment("dear", "postpaid").accept_rate > 0
+    assert params.get("reachable_silence_days", "prepaid") == 14
+    assert params.get("reachable_silence_days", "postpaid") == 3650
 
 
 def test_a_catalogue_that_lists_a_feature_twice_is_refused():

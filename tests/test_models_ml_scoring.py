@@ -145,11 +145,21 @@ def test_no_subscriptions_give_no_scores(models):
         (lambda f: f.assign(noise="loud"), "noise changed between number and text"),
         (lambda f: f.assign(brand_code=7), "brand_code changed between number and text"),
         (lambda f: f.drop(columns="known_flag"), "no column known_flag"),
+        (lambda f: f.drop(columns="days_since_activity"), "no column days_since_activity"),
         (lambda f: pd.concat([f, f.head(2)]), "2 rows repeat"),
         (lambda f: f.assign(subscription_id=[None, *f["subscription_id"][1:]]), "1 rows have no"),
         (lambda f: f.assign(as_of_date=date(2025, 9, 29)), "10 rows are not of the score date"),
     ],
-    ids=["missing", "text", "number", "no eligibility", "repeated id", "no id", "other day"],
+    ids=[
+        "missing",
+        "text",
+        "number",
+        "no eligibility",
+        "no silence",
+        "repeated id",
+        "no id",
+        "other day",
+    ],
 )
 def test_a_wrong_frame_is_refused(models, change, message):
     with pytest.raises(FeatureMismatchError, match=message):
@@ -207,6 +217,33 @@ def test_the_caller_may_go_on_without_a_damaged_model(stored, tmp_path):
     assert report.sentences[0].startswith("no model was used: model churn-")
 
 
+# Silence
+
+
+def test_a_line_silent_for_too_long_is_low_without_reasons_whatever_its_probability(models):
+    rows = twins(days_since_activity=[14.0, 15.0, np.nan], usage_days_30d=[1, 1, 1])
+    rows["arpu_avg3m"] = 100_000
+
+    scores = scored(rows, models)
+
+    assert scores["risk_tier"].tolist() == ["HIGH", "LOW", "HIGH"]
+    assert scores["tier_rule_id"].tolist() == ["PROFIT_DEAR", "SILENT_TOO_LONG", "PROFIT_DEAR"]
+    # It is shown like the others: only the contact is left out.
+    assert len(set(scores["churn_probability"])) == 1
+    assert scores["score_percentile"].notna().all()
+    assert scores["value_fen"].notna().all()
+    assert scores["model_version"].notna().all()
+    assert scores["expected_profit_fen"].notna().tolist() == [True, False, True]
+    assert scores["reason_1_text"].notna().tolist() == [True, False, True]
+
+
+def test_a_new_or_unknown_line_stays_new_or_unknown_when_it_is_silent(models):
+    rows = twins(days_since_activity=[200, 200], full_months_on_net=[2, 12])
+    rows["known_flag"] = [True, False]
+
+    assert scored(rows, models)["risk_tier"].tolist() == ["NEW", "NODATA"]
+
+
 # Reasons
 
 
@@ -218,7 +255,7 @@ def test_reasons_are_in_words_and_name_the_planted_causes(models):
     first = scores.iloc[0]
     assert first["risk_tier"] == "HIGH"
     causes = {first[f"reason_{n}_text"] for n in (1, 2, 3)}
-    assert "Complained 3 time(s)" in causes
+    assert "Complained 3 times" in causes
     assert causes & {"Used on only 1 days", "Silent for 30 days"}
     assert first["reason_1_direction"] in ("up", "down")
 
@@ -292,4 +329,4 @@ def test_categories_that_training_never_saw_are_reported(stored, tmp_path):
 
     asked = int((payment_group(features["payment_type"]) == "prepaid").sum())
     assert report.unseen_shares == {"brand_code": pytest.approx(1 / asked)}
-    assert "brand_code: 10.0% of the values" in report.sentences[0]
+    assert "brand_code: 16.7% of the values" in report.sentences[0]

@@ -58,8 +58,8 @@ def test_profit_is_zero_exactly_at_break_even():
     np.testing.assert_allclose(at_limit, 0, atol=1e-9)
 
 
-def judged(probabilities, values, params=PARAMS, group="prepaid"):
-    """Return the tiers of rows given by probability and worth in fen."""
+def judged(probabilities, values, params=PARAMS, group="prepaid", silence=0.0):
+    """Return the tiers of rows given by probability, worth in fen and days of silence."""
     return assign_tiers(
         pd.DataFrame(
             {
@@ -67,6 +67,7 @@ def judged(probabilities, values, params=PARAMS, group="prepaid"):
                 "payment_group": group,
                 "churn_probability": probabilities,
                 "value_fen": values,
+                "days_since_activity": silence,
             }
         ),
         params,
@@ -136,6 +137,33 @@ def test_a_full_list_keeps_the_most_profitable():
     ]
 
 
+def test_silent_lines_are_low_and_take_no_place_on_a_list():
+    capped = choose_params(
+        made.risk_params(max_high_share=0.2, max_medium_share=0.2), made.SCORE_DATE
+    )
+    # given: the silent ones would be the most profitable of all
+    silence = [15.0, 15, 15, 15, 15, 14, np.nan, 0, 0, 0]
+    value = np.array([90_000.0] * 5 + [50_000, 40_000, 30_000, 20_000, 10_000])
+
+    tiers = judged([0.99] * 5 + [0.9] * 5, value, capped, silence=silence)
+
+    assert tiers["risk_tier"].tolist() == [*["LOW"] * 5, "HIGH", "HIGH", "MEDIUM", "MEDIUM", "LOW"]
+    assert tiers["tier_rule_id"].tolist()[:6] == [*["SILENT_TOO_LONG"] * 5, "PROFIT_DEAR"]
+    # No profit rather than none of worth: the other LOW lines lose money, and these stand beside them.
+    assert tiers["expected_profit_fen"].isna().tolist() == [*[True] * 5, *[False] * 5]
+
+
+def test_each_payment_type_has_its_own_days_of_silence():
+    own = made.RISK_PARAMS[made.RISK_PARAMS["key"] == "reachable_silence_days"]
+    params = choose_params(
+        pd.concat([made.RISK_PARAMS, own.assign(scope="postpaid", value=3650)]), made.SCORE_DATE
+    )
+
+    for group, rule in (("prepaid", "SILENT_TOO_LONG"), ("postpaid", "PROFIT_DEAR")):
+        tiers = judged([0.9], [90_000.0], params, group, silence=[60])
+        assert tiers["tier_rule_id"].tolist() == [rule]
+
+
 def test_equal_rows_are_chosen_by_key_so_that_their_order_does_not_matter():
     capped = choose_params(made.risk_params(max_high_share=0.5), made.SCORE_DATE)
     rows = pd.DataFrame(
@@ -144,6 +172,7 @@ def test_equal_rows_are_chosen_by_key_so_that_their_order_does_not_matter():
             "payment_group": "prepaid",
             "churn_probability": 0.9,
             "value_fen": 50_000.0,
+            "days_since_activity": 0,
         }
     )
 
@@ -197,9 +226,11 @@ def test_a_payment_type_may_have_its_own_value():
         (made.risk_params(accept_rate_dear=1.2), "accept_rate_dear on 2025-09-30 is 1.2, outside"),
         (made.risk_params(accept_rate_cheap=0), "accept_rate_cheap .* outside"),
         (made.risk_params(max_high_share="many"), "'many', no number"),
+        (made.risk_params(reachable_silence_days=0), "reachable_silence_days .* outside"),
+        (made.risk_params(reachable_silence_days=-1), "outside its range of more than 0 to inf"),
         (made.RISK_PARAMS.assign(scope="moon"), "scope 'moon'"),
     ],
-    ids=["missing", "doubled", "range", "zero", "text", "scope"],
+    ids=["missing", "doubled", "range", "zero", "text", "no silence", "negative", "scope"],
 )
 def test_wrong_parameters_are_refused(rows, message):
     with pytest.raises(RiskParameterError, match=message):

@@ -24,7 +24,8 @@ FIRST_DAY = date(2025, 11, 1)
 AS_OF = date(2026, 3, 31)
 OWN, OTHER = "138", "186"
 HOTLINE = "hash-of-a-hotline"
-SILENT, NEW, UNKNOWN_HOLDER = "s8", "s7", "s5"
+SILENT, NEW, UNKNOWN_HOLDER, UNKNOWN_PLAN = "s8", "s7", "s5", "s6"
+CHANGED = date(2026, 2, 20)
 
 
 class Warehouse:
@@ -103,7 +104,7 @@ def days(first: date, last: date) -> Iterator[date]:
 
 def at(day: date, hour: int = 4) -> datetime:
     """Return an hour of a day in UTC; 4 is noon in Shanghai."""
-    return datetime.combine(day, time(hour))  # noqa: DTZ001 - contract timestamps are naive UTC
+    return datetime.combine(day, time(hour))
 
 
 def subscription(line: str, load_date: date, **values: Any) -> Row:
@@ -227,8 +228,9 @@ def recharge(line: str, day: date, paid: int = 53, **values: Any) -> Row:
 def small_operator() -> Rows:
     """Return what an operator of eight lines knew at the end of `AS_OF`.
 
-    s7 was activated on 20 February, s8 has been silent since 14 December; the customer of s5 is not
-    known. Every tenth day's records arrive two days late.
+    s7 was activated on 20 February, s8 has been silent since 14 December; the customer of s5 and the
+    plan and the dealer of s6 are not known. On 20 February each master table tells something new.
+    Every tenth day's records arrive two days late.
     """
     rows: Rows = {
         "operator": [
@@ -244,30 +246,29 @@ def small_operator() -> Rows:
         "competitor_hotline": [
             {"number_hash": HOTLINE, "operator_code": "rival", "event_date": FIRST_DAY}
         ],
-        "geography": [
-            {"county_code": "k1", "county_name": "k1", "city_code": "x", "city_name": "x"}
-            | {"province_code": "BJ", "province_name": "Beijing", "urban_flag": True}
-            | {"event_date": FIRST_DAY}
+        "geography": [county(FIRST_DAY, urban=False), county(CHANGED, urban=True)],
+        "dealer": [dealer("d1", FIRST_DAY, "web"), dealer("d1", CHANGED, "own")],
+        "product_offering": [
+            offering("p1", FIRST_DAY, fee=40),
+            offering("p1", CHANGED),
+            offering("v1", FIRST_DAY, family="vas"),
         ],
-        "dealer": [{"dealer_id": "d1", "name": "d1", "type": "own", "event_date": FIRST_DAY}],
-        "product_offering": [offering("p1", FIRST_DAY), offering("v1", FIRST_DAY, family="vas")],
     }
     lines = [f"s{n}" for n in range(1, 9)]
     for line in lines:
         began = date(2026, 2, 20) if line == NEW else FIRST_DAY
         activated = {"activated_at": at(began)} if line == NEW else {}
-        _put(rows, "subscription", subscription(line, began, **activated))
-        _put(rows, "subscription_offering", holding(line, "p1", "main", began))
-        _put(
-            rows,
-            "billing_account",
-            {"account_id": f"a{line[1:]}", "customer_id": f"c{line[1:]}", "auto_pay_flag": False}
-            | {"payment_type": "postpaid", "status": "active", "credit_limit_amt": 200}
-            | {"event_date": began},
-        )
+        unknown = {"offering_id": "p9", "dealer_id": "d9"} if line == UNKNOWN_PLAN else {}
+        _put(rows, "subscription", subscription(line, began, **activated, **unknown))
+        _put(rows, "subscription_offering", holding(line, unknown.get("offering_id", "p1"), began))
+        _put(rows, "billing_account", account(line, began, auto_pay=False))
         if line != UNKNOWN_HOLDER:
-            _put(rows, "customer", customer(line, began))
+            _put(rows, "customer", customer(line, began, "ordinary"))
             _put(rows, "party_individual", person(line, began, 1980))
+        if line == "s1":
+            _put(rows, "subscription", subscription(line, CHANGED, province_code="SH"))
+            _put(rows, "billing_account", account(line, CHANGED, auto_pay=False, limit=300))
+            _put(rows, "customer", customer(line, CHANGED, "silver"))
         _put_life(rows, line, began, date(2025, 12, 14) if line == SILENT else AS_OF)
     return rows
 
@@ -289,7 +290,45 @@ def offering(offering_id: str, load_date: date, fee: int = 50, **values: Any) ->
     }
 
 
-def holding(line: str, offering_id: str, role: str, start: date, **values: Any) -> Row:
+def county(load_date: date, *, urban: bool) -> Row:
+    """Return a version of the one county."""
+    return {
+        "county_code": "k1",
+        "county_name": "k1",
+        "city_code": "x",
+        "city_name": "x",
+        "province_code": "BJ",
+        "province_name": "Beijing",
+        "urban_flag": urban,
+        "event_date": load_date,
+    }
+
+
+def dealer(dealer_id: str, load_date: date, kind: str) -> Row:
+    """Return a version of a dealer, a dealer since 2020."""
+    return {
+        "dealer_id": dealer_id,
+        "name": dealer_id,
+        "type": kind,
+        "valid_from": date(2020, 1, 1),
+        "event_date": load_date,
+    }
+
+
+def account(line: str, load_date: date, *, auto_pay: bool, limit: int = 200) -> Row:
+    """Return a version of the account that pays for a line."""
+    return {
+        "account_id": f"a{line[1:]}",
+        "customer_id": f"c{line[1:]}",
+        "payment_type": "postpaid",
+        "credit_limit_amt": limit,
+        "auto_pay_flag": auto_pay,
+        "status": "active",
+        "event_date": load_date,
+    }
+
+
+def holding(line: str, offering_id: str, start: date, role: str = "main", **values: Any) -> Row:
     """Return a holding that has not ended."""
     return {
         "subscription_id": line,

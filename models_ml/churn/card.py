@@ -37,6 +37,11 @@ def model_card(models: ModelSet) -> str:
         "the as-of date. Only subscriptions with three full months on net are learned and scored; "
         "labels count only once they have matured; excluded ones (administrative) are left out.",
         "",
+        "A line that has been silent for more than `reachable_silence_days` of `param_risk_tier` is "
+        "neither learned nor measured here. It is scored, and its probability, though extrapolated, "
+        "is shown; but the tier tells whether a contact pays, not how probable a loss is, and no "
+        "contact reaches a SIM that is out of the phone: such a line is LOW (`SILENT_TOO_LONG`).",
+        "",
     ]
     for group, model in models.models.items():
         lines += _model_section(group, model)

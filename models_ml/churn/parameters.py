@@ -27,7 +27,9 @@ _AMOUNTS = (
     "incentive_cheap_fen",
     "contact_cost_cheap_fen",
 )
-KEYS = (*_AMOUNTS, *_SHARES, "annual_discount_rate")
+REACHABLE = "reachable_silence_days"
+KEYS = (*_AMOUNTS, *_SHARES, "annual_discount_rate", REACHABLE)
+_MORE_THAN_ZERO = ("accept_rate_dear", "accept_rate_cheap", REACHABLE)
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,10 @@ def _checked(key: str, value: object, day: date) -> float:
             f"param_risk_tier: {key} on {day} is {value!r}, no number"
         ) from error
     highest = 1.0 if key in _SHARES else float("inf")
-    if not 0 <= number <= highest or (key.startswith("accept_rate") and number == 0):
+    if not 0 <= number <= highest or (key in _MORE_THAN_ZERO and number == 0):
+        lowest = "more than 0" if key in _MORE_THAN_ZERO else "0"
         raise RiskParameterError(
-            f"param_risk_tier: {key} on {day} is {number}, outside its range of 0 to {highest}"
+            f"param_risk_tier: {key} on {day} is {number}, outside its range of {lowest} to {highest}"
         )
     return number
 

@@ -3,8 +3,10 @@
 A reason is a feature that raised this row's risk and whose value is not the typical one (the median,
 or the commonest category, of training). Reasons come from different perspectives where there are
 enough of them, the strongest first. Its words are the catalogue's: `text_high` when the value lies
-above the typical one or is another category, `text_low` below; `{value}` in them is replaced by the
-value in the unit that people use. An empty text means that this direction makes no reason.
+above the typical one or is another category, `text_low` below; a number below zero is told in
+`text_below_zero`, whichever side of the typical value it is on. `{value}` in them is replaced by the
+value (below zero by its size) in the unit that people use, `(s)` by the ending that fits that number.
+An empty text means that such a value makes no reason.
 """
 
 from __future__ import annotations
@@ -24,12 +26,17 @@ Vector = npt.NDArray[np.float64]
 
 REASONS = 3
 UP, DOWN = "up", "down"
+# The forms of words, by their place in `Entry.texts`.
+_HIGH, _LOW, _BELOW_ZERO, _UNSAID = 0, 1, 2, -1
 REASON_COLUMNS = tuple(
     f"reason_{n}_{part}"
     for n in range(1, REASONS + 1)
     for part in ("code", "perspective", "direction", "text")
 )
-_CATALOG_COLUMNS = ("feature", "perspective", "perspective_name", "unit", "text_high", "text_low")
+_CATALOG_COLUMNS = (
+    *("feature", "perspective", "perspective_name", "unit"),
+    *("text_high", "text_low", "text_below_zero"),
+)
 # The catalogue's texts speak of percent and yuan; the features are shares of one and fen.
 _TIMES = {"share": 100.0, "ratio": 100.0, "fen": 0.01}
 
@@ -42,6 +49,12 @@ class Entry(NamedTuple):
     unit: str
     text_high: str
     text_low: str
+    text_below_zero: str
+
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """The words for a high value, a low one and one below zero."""
+        return (self.text_high, self.text_low, self.text_below_zero)
 
 
 @dataclass(frozen=True)
@@ -68,9 +81,9 @@ class Catalogue:
         return cls(
             {
                 str(feature): Entry(
-                    int(perspective), str(name), str(unit), str(high).strip(), str(low).strip()
+                    int(perspective), str(name), str(unit), *(str(text).strip() for text in words)
                 )
-                for feature, perspective, name, unit, high, low in texts.itertuples(index=False)
+                for feature, perspective, name, unit, *words in texts.itertuples(index=False)
             }
         )
 
@@ -95,8 +108,8 @@ def explain(
         `reason_<n>_code`, `_perspective`, `_direction`, `_text` for n = 1..3 with the index of
         `rows`; None where fewer features raised the risk.
     """
-    usable, directions = _sayable(rows, space, catalogue)
-    strength = np.where(usable & (contributions > 0), contributions, 0.0)
+    forms, directions = _forms(rows, space, catalogue)
+    strength = np.where((forms != _UNSAID) & (contributions > 0), contributions, 0.0)
     perspectives = np.array(
         [catalogue.entries[n].perspective if n in catalogue.entries else 0 for n in space.names]
     )
@@ -114,19 +127,17 @@ def explain(
             up = directions[at, position] > 0
             found[f"reason_{n + 1}_direction"][at] = np.where(up, UP, DOWN)
             found[f"reason_{n + 1}_text"][at] = [
-                (entry.text_high if is_up else entry.text_low).replace(
-                    "{value}", _spoken(value, entry.unit)
-                )
-                for is_up, value in zip(up, rows[name].iloc[at], strict=True)
+                _sentence(entry, form, value)
+                for form, value in zip(forms[at, position], rows[name].iloc[at], strict=True)
             ]
     return pd.DataFrame(found, index=rows.index, dtype=object)
 
 
-def _sayable(
+def _forms(
     rows: pd.DataFrame, space: FeatureSpace, catalogue: Catalogue
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int8]]:
-    """Return which cells make a reason in words, and whether each lies above (1) or below (-1)."""
-    usable = np.zeros((len(rows), len(space.names)), dtype=bool)
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+    """Return the form of words of each cell, and whether it lies above (1) or below (-1)."""
+    forms = np.full((len(rows), len(space.names)), _UNSAID, dtype=np.int8)
     directions = np.zeros((len(rows), len(space.names)), dtype=np.int8)
     for position, name in enumerate(space.names):
         entry = catalogue.entries.get(name)
@@ -140,10 +151,23 @@ def _sayable(
             # Compared as the model reads it, in single precision.
             side = np.nan_to_num(np.sign(found - np.float32(space.typical[name])))
         directions[:, position] = side.astype(np.int8)
-        usable[:, position] = ((side > 0) & bool(entry.text_high)) | (
-            (side < 0) & bool(entry.text_low)
-        )
-    return usable, directions
+        below_zero = (found < 0) & (side != 0)
+        for form, told in (
+            (_HIGH, (side > 0) & ~below_zero),
+            (_LOW, (side < 0) & ~below_zero),
+            (_BELOW_ZERO, below_zero),
+        ):
+            if entry.texts[form]:
+                forms[told, position] = form
+    return forms, directions
+
+
+def _sentence(entry: Entry, form: int, value: object) -> str:
+    """Return a form of words with the value in it."""
+    size = abs(float(str(value))) if form == _BELOW_ZERO else value
+    said = _spoken(size, entry.unit)
+    text = entry.texts[form].replace("(s)", "" if said == "1" else "s")
+    return text.replace("{value}", said)
 
 
 def _spoken(value: object, unit: str) -> str:

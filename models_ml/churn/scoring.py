@@ -20,7 +20,7 @@ from models_ml.churn.model import ModelSet, PaymentModel
 from models_ml.churn.parameters import RiskParams
 from models_ml.churn.reasons import REASON_COLUMNS, Catalogue, explain
 from models_ml.churn.snapshot import AS_OF, KEY
-from models_ml.churn.tiers import HIGH, MEDIUM, NEW, NODATA, assign_tiers
+from models_ml.churn.tiers import HIGH, MEDIUM, NEW, NODATA, SILENCE, assign_tiers
 from models_ml.churn.value import clv_12m_fen
 
 RULE_NEW = "NEW_ON_NET"
@@ -42,7 +42,7 @@ SCORE_COLUMNS = (
     "feature_snapshot_id",
     "score_run_id",
 )
-_NEEDED = (KEY, AS_OF, "payment_type", "full_months_on_net", "known_flag")
+_NEEDED = (KEY, AS_OF, "payment_type", "full_months_on_net", "known_flag", SILENCE)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def score_frame(
     NEW has less than three full months on net; NODATA has nothing known or no model; both have
     neither probability nor worth. All others get the calibrated probability of their payment type's
     model, their percentile within the payment type (100 = the most at risk), their 12-month worth,
-    a tier, and HIGH and MEDIUM up to three reasons.
+    a tier, and HIGH and MEDIUM up to three reasons. A line that is silent for too long keeps its
+    probability and percentile and is LOW without a profit: no contact reaches it (`tiers`).
 
     Args:
         features: rows of one as-of date, columns in any order.
@@ -111,9 +112,8 @@ def score_frame(
     scored = result["churn_probability"].notna().to_numpy()
     if scored.any():
         result.loc[scored, "model_version"] = models.version
-        columns = [KEY, "churn_probability", "value_fen"]
-        judged = result.loc[scored, columns].assign(payment_group=rows["payment_group"][scored])
-        tiers = assign_tiers(judged, params)
+        judged = result.loc[scored, [KEY, "churn_probability", "value_fen"]]
+        tiers = assign_tiers(judged.join(rows.loc[scored, ["payment_group", SILENCE]]), params)
         result.loc[scored, list(tiers.columns)] = tiers
     for group, found in matrices.items():
         listed = found[result.loc[found.index, "risk_tier"].isin([HIGH, MEDIUM])]

@@ -1,0 +1,98 @@
+{#
+    fct_subscription_month is rewritten from the earliest month that has changed to the
+    last one: the first macro says what is cleared, the second what is written.
+#}
+
+
+{#
+    The earliest month of fct_subscription_month that this run must write again, as a
+    scalar subquery. It compares what the table says with what is known now, so that it
+    holds whatever the order in which windows arrive:
+
+    - the month of the window's first load date;
+    - the months of what happened earlier and became known in the window (late rows);
+    - the months of the rows that the window had brought when it was built before;
+    - the earliest month whose leavers are not those in the table any more.
+#}
+{% macro first_changed_month() -%}
+(
+    select min(changed.month_start)
+
+    from (
+        select {{ month_start(window_from()) }} as month_start
+
+        {% for fact in ['fct_usage_daily', 'fct_activity_daily', 'fct_bill_line', 'fct_recharge'] %}
+        union all
+
+        select {{ month_start('min(event_date)') }} as month_start
+
+        from {{ ref(fact) }}
+
+        where {{ in_window() }}
+
+        {% endfor %}
+        union all
+
+        select {{ month_start('min(valid_from)') }} as month_start
+
+        from {{ ref('dim_subscription') }}
+
+        where {{ in_window() }}
+
+        union all
+
+        select min(month_start) as month_start
+
+        from {{ this }}
+
+        where {{ in_window('load_date_max') }}
+
+        union all
+
+        select min(coalesce(told.month_start, known.month_start)) as month_start
+
+        from (
+            select
+                subscription_id,
+                month_start
+
+            from {{ this }}
+
+            where churn_flag
+        ) as told
+
+        full join (
+            select
+                subscription_id,
+                {{ month_start('event_date') }} as month_start
+
+            from {{ ref('fct_churn_event') }}
+
+            where
+                revoked_date is null
+                and event_date >= (select min(first.month_start) from {{ this }} as first)
+        ) as known
+            on
+                told.subscription_id = known.subscription_id
+                and told.month_start = known.month_start
+
+        where told.subscription_id is null or known.subscription_id is null
+    ) as changed
+)
+{%- endmacro %}
+
+
+{#
+    Predicate that keeps the months after the last one that clearing left in the table;
+    every month when the table is built from nothing.
+#}
+{% macro is_month_to_write(month_column) -%}
+    {%- if is_incremental() -%}
+        {{ month_column }} > (
+            select coalesce(max(kept.month_start), cast('1900-01-01' as date))
+            from {{ this }} as kept
+        )
+    {%- else -%}
+        1 = 1
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,154 @@
+{#
+    Slowly changing dimensions (type 2) out of append-only change feeds, in two steps
+    so that a dimension may join two feeds in between. Both macros write a chain of
+    CTEs; the last one has the name that the model goes on with.
+
+    Day grain: of several changes of one load date the last one counts. A change that
+    arrives late, recorded before one that is already known, changes nothing.
+#}
+
+
+{#
+    CTE `<name>`: what was known of each entity, one row per load date that changed it,
+    with `known_from` (that load date) and `known_to` (the next one, excluded).
+
+    Args:
+        name: name of the CTE.
+        changes: CTE or relation with one row per change: key, `load_date`, order columns.
+        key: list of the columns that identify an entity.
+        recorded: list of columns that order the changes of an entity, oldest first; the
+            first of them decides whether a change arrived too late.
+#}
+{% macro known_versions(name, changes, key, recorded=['updated_at']) -%}
+{%- set keys = key | join(', ') -%}
+{{ name }}_ranked as (
+
+    select
+        *,
+        row_number() over (
+            partition by {{ keys }}, load_date
+            order by {{ recorded | join(' desc, ') }} desc
+        ) as change_rank
+
+    from {{ changes }}
+
+),
+
+{{ name }}_ordered as (
+
+    select
+        *,
+        max({{ recorded[0] }}) over (
+            partition by {{ keys }} order by load_date
+            rows between unbounded preceding and 1 preceding
+        ) as newest_before
+
+    from {{ name }}_ranked
+
+    where change_rank = 1
+
+),
+
+{{ name }} as (
+
+    select
+        *,
+        load_date as known_from,
+        coalesce(
+            lead(load_date) over (partition by {{ keys }} order by load_date),
+            {{ end_of_time() }}
+        ) as known_to
+
+    from {{ name }}_ordered
+
+    where newest_before is null or {{ recorded[0] }} >= newest_before
+
+)
+{%- endmacro %}
+
+
+{#
+    CTE `versions`: the rows of the dimension, with `version_key`, `valid_from`,
+    `valid_to` (excluded), `is_current` and `load_date`. Repeated versions that differ
+    in nothing tracked are one. The unknown member is among them.
+
+    Args:
+        known: CTE of what was known: key, tracked columns, `known_from`.
+        key: column that identifies an entity.
+        tracked: list of the columns whose change makes a new version.
+        first_from: date column of `known`; the first version of an entity begins on that
+            day when it is earlier than the day on which it became known.
+#}
+{% macro scd2_versions(known, key, tracked, first_from=none) -%}
+hashed as (
+
+    select
+        *,
+        {{ surrogate_key(tracked) }} as version_hash
+
+    from {{ known }}
+
+),
+
+compared as (
+
+    select
+        *,
+        lag(version_hash) over (partition by {{ key }} order by known_from) as previous_hash
+
+    from hashed
+
+),
+
+kept as (
+
+    select
+        {{ key }},
+        {%- for column in tracked %}
+        {{ column }},
+        {%- endfor %}
+        known_from as load_date,
+        {%- if first_from %}
+        case
+            when previous_hash is null and {{ first_from }} < known_from then {{ first_from }}
+            else known_from
+        end as valid_from,
+        {%- else %}
+        known_from as valid_from,
+        {%- endif %}
+        lead(known_from) over (partition by {{ key }} order by known_from) as next_from
+
+    from compared
+
+    where previous_hash is null or version_hash <> previous_hash
+
+),
+
+unknown_member as (
+
+    select 'UNKNOWN' as unknown_id
+
+),
+
+versions as (
+
+    select
+        case
+            when kept.{{ key }} is null then {{ surrogate_key(["'UNKNOWN'"]) }}
+            else {{ surrogate_key(['kept.' ~ key, 'kept.valid_from']) }}
+        end as version_key,
+        coalesce(kept.{{ key }}, unknown_member.unknown_id) as {{ key }},
+        {%- for column in tracked %}
+        kept.{{ column }},
+        {%- endfor %}
+        coalesce(kept.load_date, cast('1900-01-01' as date)) as load_date,
+        coalesce(kept.valid_from, cast('1900-01-01' as date)) as valid_from,
+        coalesce(kept.next_from, {{ end_of_time() }}) as valid_to,
+        kept.next_from is null as is_current
+
+    from kept
+
+    full join unknown_member on kept.{{ key }} = unknown_member.unknown_id
+
+)
+{%- endmacro %}

@@ -1,0 +1,14 @@
+{#
+    Sorting of a fact's rows as they are stored, so that a later read of a few days
+    touches few blocks. Only the window's rows are sorted.
+
+    Args:
+        columns: columns to sort by, coarsest first.
+#}
+{% macro in_time_order(columns) -%}
+    {{ return(adapter.dispatch('in_time_order', 'keepline')(columns)) }}
+{%- endmacro %}
+
+{% macro default__in_time_order(columns) -%}
+    order by {{ columns | join(', ') }}
+{%- endmacro %}

@@ -1,0 +1,52 @@
+{#
+    Model config that replaces whole periods on every engine: rows of the periods
+    are cleared first, then the model's rows are appended. Clearing first is what
+    empties a period that has no rows any more; `append` is the one incremental
+    strategy that DuckDB, PostgreSQL and Spark share.
+
+    Use in a model:
+        config(**replace_window())                        the run's load dates
+        config(**replace_dates('as_of_date', 'as_of_dates'))   the days of a list variable
+        config(**replace_rows("month_start >= ..."))      rows by a predicate
+
+    Args:
+        period_column: date column of the model that says which period a row belongs to.
+#}
+{% macro replace_window(period_column='load_date') -%}
+    {{ return(replace_rows("{{ in_window('" ~ period_column ~ "') }}")) }}
+{%- endmacro %}
+
+{% macro replace_dates(period_column, variable) -%}
+    {{ return(replace_rows("{{ in_dates('" ~ period_column ~ "', '" ~ variable ~ "') }}")) }}
+{%- endmacro %}
+
+{% macro replace_rows(predicate) -%}
+    {{ return(adapter.dispatch('replace_rows', 'keepline')(predicate)) }}
+{%- endmacro %}
+
+{# DuckDB and PostgreSQL: the delete runs inside the model's own transaction. #}
+{% macro default__replace_rows(predicate) -%}
+    {{ return({
+        'materialized': 'incremental',
+        'incremental_strategy': 'append',
+        'on_schema_change': 'fail',
+        'pre_hook': "{% if is_incremental() %}delete from {{ this }} where " ~ predicate ~ "{% endif %}",
+    }) }}
+{%- endmacro %}
+
+{#
+    Predicate that keeps the days named by a list variable; a model that has no
+    such day yet is built for these days only.
+#}
+{% macro in_dates(period_column, variable) -%}
+    {%- set days = var(variable) or [] -%}
+    {%- if days -%}
+        {{ period_column }} in (
+            {%- for day in days -%}
+                cast('{{ day }}' as date){{ ", " if not loop.last }}
+            {%- endfor -%}
+        )
+    {%- else -%}
+        1 = 0
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,52 @@
+-- Grain: one row per product offering and version. The first version begins when its sale does.
+
+with
+
+changes as (
+
+    select
+        offering_id,
+        name as offering_name,
+        family,
+        brand_code,
+        monthly_fee_fen,
+        voice_min,
+        data_mb,
+        sms_cnt,
+        promo_months,
+        price_after_fen,
+        network_gen,
+        valid_from as sold_from,
+        updated_at,
+        load_date
+
+    from {{ ref('stg_bss__product_offering') }}
+
+),
+
+{{ known_versions('known', 'changes', ['offering_id']) }},
+
+{{ scd2_versions('known', 'offering_id', [
+    'offering_name', 'family', 'brand_code', 'monthly_fee_fen', 'voice_min', 'data_mb', 'sms_cnt',
+    'promo_months', 'price_after_fen', 'network_gen',
+], 'sold_from') }}
+
+select
+    version_key as offering_key,
+    offering_id,
+    offering_name,
+    family,
+    brand_code,
+    monthly_fee_fen,
+    voice_min,
+    data_mb,
+    sms_cnt,
+    promo_months,
+    price_after_fen,
+    network_gen,
+    load_date,
+    valid_from,
+    valid_to,
+    is_current
+
+from versions

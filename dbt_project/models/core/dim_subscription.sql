@@ -1,0 +1,147 @@
+-- Grain: one row per subscription and version. A version begins on the load date that made it
+-- known; the first one on the day of activation when that is earlier.
+
+with
+
+subscription_changes as (
+
+    select
+        subscription_id,
+        customer_id,
+        account_id,
+        msisdn_hash,
+        msisdn_masked,
+        brand_code,
+        payment_type,
+        offering_id,
+        dealer_id,
+        outlet_id,
+        activation_channel,
+        {{ local_date('activated_at') }} as activated_date,
+        status_code,
+        {{ local_date('status_at') }} as status_date,
+        {{ local_date('terminated_at') }} as terminated_date,
+        termination_reason_code,
+        province_code,
+        city_code,
+        county_code,
+        secondary_of_id,
+        real_name_verified,
+        updated_at,
+        load_date
+
+    from {{ ref('stg_bss__subscription') }}
+
+),
+
+plan_changes as (
+
+    select * from {{ ref('stg_bss__subscription_offering') }}
+
+    where role = 'main'
+
+),
+
+{{ known_versions('subscriptions', 'subscription_changes', ['subscription_id']) }},
+
+-- Of the main plans of a subscription the one that began last says when its contract ends.
+{{ known_versions('plans', 'plan_changes', ['subscription_id'], ['start_at', 'updated_at']) }},
+
+change_days as (
+
+    select
+        subscription_id,
+        load_date
+
+    from subscriptions
+
+    union distinct
+
+    select
+        subscription_id,
+        load_date
+
+    from plans
+
+),
+
+known as (
+
+    select
+        subscriptions.subscription_id,
+        subscriptions.customer_id,
+        subscriptions.account_id,
+        subscriptions.msisdn_hash,
+        subscriptions.msisdn_masked,
+        subscriptions.brand_code,
+        subscriptions.payment_type,
+        subscriptions.offering_id,
+        subscriptions.dealer_id,
+        subscriptions.outlet_id,
+        subscriptions.activation_channel,
+        subscriptions.activated_date,
+        subscriptions.status_code,
+        subscriptions.status_date,
+        subscriptions.terminated_date,
+        subscriptions.termination_reason_code,
+        subscriptions.province_code,
+        subscriptions.city_code,
+        subscriptions.county_code,
+        subscriptions.secondary_of_id,
+        subscriptions.real_name_verified,
+        plans.contract_end_date,
+        change_days.load_date as known_from
+
+    from change_days
+
+    inner join subscriptions
+        on
+            change_days.subscription_id = subscriptions.subscription_id
+            and change_days.load_date >= subscriptions.known_from
+            and change_days.load_date < subscriptions.known_to
+
+    left join plans
+        on
+            change_days.subscription_id = plans.subscription_id
+            and change_days.load_date >= plans.known_from
+            and change_days.load_date < plans.known_to
+
+),
+
+{{ scd2_versions('known', 'subscription_id', [
+    'customer_id', 'account_id', 'msisdn_hash', 'msisdn_masked', 'brand_code', 'payment_type',
+    'offering_id', 'dealer_id', 'outlet_id', 'activation_channel', 'activated_date', 'status_code',
+    'status_date', 'terminated_date', 'termination_reason_code', 'province_code', 'city_code',
+    'county_code', 'secondary_of_id', 'real_name_verified', 'contract_end_date',
+], 'activated_date') }}
+
+select
+    version_key as subscription_key,
+    subscription_id,
+    customer_id,
+    account_id,
+    msisdn_hash,
+    msisdn_masked,
+    brand_code,
+    payment_type,
+    offering_id,
+    dealer_id,
+    outlet_id,
+    activation_channel,
+    activated_date,
+    status_code,
+    status_date,
+    terminated_date,
+    termination_reason_code,
+    province_code,
+    city_code,
+    county_code,
+    secondary_of_id,
+    real_name_verified,
+    contract_end_date,
+    load_date,
+    valid_from,
+    valid_to,
+    is_current
+
+from versions

@@ -1,0 +1,28 @@
+-- Grain: one row per change of a subscription's state.
+
+{{ config(**replace_window()) }}
+
+with
+
+status_events as (
+
+    select * from {{ ref('stg_bss__subscription_status_event') }}
+
+    where {{ in_window() }}
+
+)
+
+select
+    {{ surrogate_key(['event_id']) }} as status_event_key,
+    event_id,
+    subscription_id,
+    from_status,
+    to_status,
+    reason_code,
+    event_at,
+    event_date,
+    load_date
+
+from status_events
+
+{{ in_time_order(['load_date', 'event_at']) }}

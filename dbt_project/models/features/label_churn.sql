@@ -1,0 +1,198 @@
+-- Grain: one row per subscription and as-of date of the run (as in feat_subscription_asof).
+-- What came of the line, as far as the training day (variable known_on) knows: did it leave
+-- in (as-of date + gap, as-of date + gap + window]?
+
+{{ config(**replace_dates('as_of_date', 'as_of_dates')) }}
+
+with
+
+lines as (
+
+    select * from {{ ref('feat_subscription_asof') }}
+
+    where {{ in_dates('as_of_date', 'as_of_dates') }}
+
+),
+
+thresholds as (
+
+    select * from {{ ref('param_threshold') }}
+
+    where valid_from <= {{ known_on() }} and valid_to > {{ known_on() }}
+
+),
+
+churn_events as (
+
+    select * from {{ ref('fct_churn_event') }}
+
+    where
+        confirmed_date <= {{ known_on() }}
+        and (revoked_date is null or revoked_date > {{ known_on() }})
+
+),
+
+risk_params as (
+
+    select * from {{ ref('param_risk_tier') }}
+
+    where valid_from <= {{ known_on() }} and valid_to > {{ known_on() }}
+
+),
+
+spans as (
+
+    select
+        cast(max(case when key = 'label_gap_days' then value end) as integer) as gap_days,
+        cast(max(case when key = 'label_window_days' then value end) as integer) as window_days
+
+    from thresholds
+
+    where scope = 'ALL'
+
+),
+
+maturities as (
+
+    select
+        scope as payment_type,
+        cast(value as integer) as maturity_days
+
+    from thresholds
+
+    where key = 'label_maturity_days'
+
+),
+
+-- For how many days of silence a contact still reaches a line: of its scope, else of all.
+reaches as (
+
+    select
+        scope,
+        value as silence_days
+
+    from risk_params
+
+    where key = 'reachable_silence_days'
+
+),
+
+dated as (
+
+    select
+        lines.subscription_id,
+        lines.as_of_date,
+        lines.payment_type,
+        lines.is_alive,
+        lines.on_net_3_consecutive_months,
+        coalesce(
+            lines.days_since_activity
+            > coalesce(reaches_of_type.silence_days, reaches_of_all.silence_days),
+            false
+        ) as is_silent,
+        {{ add_days('lines.as_of_date', 'spans.gap_days') }} as gap_end,
+        {{ add_days('lines.as_of_date', 'spans.gap_days + spans.window_days') }} as window_end,
+        {{ add_days(
+            'lines.as_of_date', 'spans.gap_days + spans.window_days + maturities.maturity_days'
+        ) }} as matured_on
+
+    from lines
+    cross join spans
+    left join maturities on lines.payment_type = maturities.payment_type
+    -- A hybrid line is scored, and so judged, like a postpaid one.
+    left join reaches as reaches_of_type
+        on
+            reaches_of_type.scope
+            = case when lines.payment_type = 'hybrid' then 'postpaid' else lines.payment_type end
+    left join reaches as reaches_of_all on reaches_of_all.scope = 'ALL'
+
+),
+
+-- What is known of the line's leaving, up to the end of the label window.
+leavings as (
+
+    select
+        dated.subscription_id,
+        dated.as_of_date,
+        -- A silence is dated back to its first day. A line that is silent and not yet lost is
+        -- alive: were its silences left out, the model would only see those that ended well.
+        max(
+            case
+                when
+                    churn_events.event_date <= dated.gap_end
+                    and churn_events.kind <> 'inactivity'
+                    then 1
+                else 0
+            end
+        ) as left_before,
+        max(
+            case
+                when
+                    (
+                        churn_events.event_date > dated.gap_end
+                        or churn_events.kind = 'inactivity'
+                    )
+                    and churn_events.kind in ('voluntary', 'port_out', 'inactivity')
+                    then 1
+                else 0
+            end
+        ) as left_willingly,
+        max(
+            case
+                when
+                    churn_events.event_date > dated.gap_end
+                    and churn_events.kind not in ('voluntary', 'port_out', 'inactivity')
+                    then 1
+                else 0
+            end
+        ) as was_ended
+
+    from dated
+    inner join churn_events
+        on
+            dated.subscription_id = churn_events.subscription_id
+            and dated.window_end >= churn_events.event_date
+
+    group by dated.subscription_id, dated.as_of_date
+
+),
+
+judged as (
+
+    select
+        dated.subscription_id,
+        dated.as_of_date,
+        dated.payment_type,
+        dated.matured_on,
+        coalesce(dated.matured_on <= {{ known_on() }}, false) as is_matured,
+        coalesce(leavings.left_willingly, 0) as left_willingly,
+        case
+            when not dated.is_alive then 'NOT_ALIVE'
+            when leavings.left_before = 1 then 'CHURNED_BEFORE'
+            when not dated.on_net_3_consecutive_months then 'NOT_ON_NET'
+            when dated.is_silent then 'SILENT'
+            when leavings.was_ended = 1 then 'INVOLUNTARY'
+            when dated.matured_on is null then 'NO_DEFINITION'
+        end as excluded_reason
+
+    from dated
+    left join leavings
+        on
+            dated.subscription_id = leavings.subscription_id
+            and dated.as_of_date = leavings.as_of_date
+
+)
+
+select
+    subscription_id,
+    as_of_date,
+    matured_on,
+    is_matured,
+    excluded_reason,
+    case when payment_type = 'prepaid' then 'INACTIVITY_90' else 'TERMINATION' end
+        as definition_code,
+    case
+        when is_matured and excluded_reason is null then cast(left_willingly as integer)
+    end as label -- noqa: RF04
+
+from judged

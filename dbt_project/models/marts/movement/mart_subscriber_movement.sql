@@ -1,0 +1,111 @@
+-- Grain: one row per month, province, brand, payment type and activation channel.
+-- opening + gross adds + migration in - migration out - churn = closing, exactly.
+-- A line that is in one cell at the start of the month and in another at its end migrates;
+-- one that joins or leaves does so in the cell of its last day in the month.
+
+{{ config(**replace_rows("month_start >= {{ first_restated_month() }}")) }}
+
+with
+
+subscription_months as (
+
+    select
+        *,
+        coalesce(activation_channel, 'UNKNOWN') as channel_code,
+        coalesce(province_code, 'UNKNOWN') as closing_province,
+        coalesce(brand_code, 'UNKNOWN') as closing_brand,
+        coalesce(payment_type, 'UNKNOWN') as closing_payment
+
+    from {{ ref('fct_subscription_month') }}
+
+    where {{ in_restated_months('month_start') }}
+
+),
+
+placed as (
+
+    select
+        month_start,
+        channel_code,
+        closing_province,
+        closing_brand,
+        closing_payment,
+        -- What is not known of the opening is as at the closing: no move without a sign of one.
+        coalesce(opening_province_code, closing_province) as opening_province,
+        coalesce(opening_brand_code, closing_brand) as opening_brand,
+        coalesce(opening_payment_type, closing_payment) as opening_payment,
+        case when opening_flag then 1 else 0 end as is_opening,
+        case when gross_add_flag then 1 else 0 end as is_gross_add,
+        case when churn_flag then 1 else 0 end as is_churn,
+        case when closing_flag then 1 else 0 end as is_closing
+
+    from subscription_months
+
+),
+
+moves as (
+
+    select
+        month_start,
+        opening_province as province_code,
+        opening_brand as brand_code,
+        opening_payment as payment_type,
+        channel_code as activation_channel,
+        is_opening as opening_cnt,
+        0 as gross_add_cnt,
+        0 as migration_in_cnt,
+        case
+            when
+                opening_province = closing_province
+                and opening_brand = closing_brand
+                and opening_payment = closing_payment
+                then 0
+            else is_opening
+        end as migration_out_cnt,
+        0 as churn_cnt,
+        0 as closing_cnt
+
+    from placed
+
+    union all
+
+    select
+        month_start,
+        closing_province as province_code,
+        closing_brand as brand_code,
+        closing_payment as payment_type,
+        channel_code as activation_channel,
+        0 as opening_cnt,
+        is_gross_add as gross_add_cnt,
+        case
+            when
+                opening_province = closing_province
+                and opening_brand = closing_brand
+                and opening_payment = closing_payment
+                then 0
+            else is_opening
+        end as migration_in_cnt,
+        0 as migration_out_cnt,
+        is_churn as churn_cnt,
+        is_closing as closing_cnt
+
+    from placed
+
+)
+
+select
+    month_start,
+    province_code,
+    brand_code,
+    payment_type,
+    activation_channel,
+    {{ as_bigint('sum(opening_cnt)') }} as opening,
+    {{ as_bigint('sum(gross_add_cnt)') }} as gross_adds,
+    {{ as_bigint('sum(migration_in_cnt)') }} as migration_in,
+    {{ as_bigint('sum(migration_out_cnt)') }} as migration_out,
+    {{ as_bigint('sum(churn_cnt)') }} as churn,
+    {{ as_bigint('sum(closing_cnt)') }} as closing
+
+from moves
+
+group by month_start, province_code, brand_code, payment_type, activation_channel

@@ -1,0 +1,18 @@
+-- Service numbers of competitors.
+
+with
+
+source as (
+
+    select * from {{ source('ref', 'competitor_hotline') }}
+
+)
+
+select
+    number_hash,
+    operator_code,
+    updated_at,
+    event_date,
+    load_date
+
+from source

@@ -1,0 +1,19 @@
+-- Public holidays, solar and lunar.
+
+with
+
+source as (
+
+    select * from {{ source('ref', 'holiday') }}
+
+)
+
+select
+    holiday_date,
+    name,
+    workday_flag,
+    updated_at,
+    event_date,
+    load_date
+
+from source
