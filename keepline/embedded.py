@@ -23,6 +23,7 @@ from keepline.errors import SourceUnavailableError, UsageError
 
 ADMIN = "keepline"
 FIRST_PORT = 54320
+START_ATTEMPTS = 5
 # PostgreSQL refuses to run as root, so that root starts it as this user, which every Debian has.
 UNPRIVILEGED_USER = "nobody"
 # Where the server lives when that user cannot reach the project's folder (a clone below /root).
@@ -216,23 +217,25 @@ class EmbeddedPostgres:
             int(port_file.read_text()) if port_file.exists() else FIRST_PORT
         )
         last = first if self.wanted_port else first + 200
-        for port in range(first, last + 1):
-            if _is_free(port):
-                break
-        else:
-            raise SourceUnavailableError(
-                f"no free port from {first} to {last} on 127.0.0.1: set KEEPLINE_STORE_PORT"
-            )
-        port_file.write_text(str(port))
         log = folder / "server.log"
-        done = self._run(
-            "pg_ctl",
-            *("start", "-D", str(data), "-l", str(log), "-w", "-t", "60"),
-            # An empty -k: TCP alone, because a path below the project can be too long for a socket.
-            *("-o", f"-h 127.0.0.1 -p {port} -k ''"),
+        tried = 0
+        for port in filter(_is_free, range(first, last + 1)):
+            port_file.write_text(str(port))
+            done = self._run(
+                "pg_ctl",
+                *("start", "-D", str(data), "-l", str(log), "-w", "-t", "60"),
+                # An empty -k: TCP alone, because a path below the project can be too long for a socket.
+                *("-o", f"-h 127.0.0.1 -p {port} -k ''"),
+            )
+            if done.returncode == 0:
+                return
+            # Another program may have taken the port in between: the next one is tried.
+            tried += 1
+            if tried == START_ATTEMPTS:
+                raise SourceUnavailableError(f"the embedded PostgreSQL did not start: see {log}")
+        raise SourceUnavailableError(
+            f"no free port from {first} to {last} on 127.0.0.1: set KEEPLINE_STORE_PORT"
         )
-        if done.returncode != 0:
-            raise SourceUnavailableError(f"the embedded PostgreSQL did not start: see {log}")
 
     def _is_running(self) -> bool:
         return self._run("pg_ctl", "status", "-D", str(self._folder() / "data")).returncode == 0

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from warehouse import Row, Rows, Warehouse, at
 from warehouse_rows import (
     AS_OF,
     FIRST_DAY,
@@ -18,11 +19,7 @@ from warehouse_rows import (
     SILENT,
     UNKNOWN_HOLDER,
     UNKNOWN_PLAN,
-    Row,
-    Rows,
-    Warehouse,
     account,
-    at,
     bill,
     bill_line,
     call,

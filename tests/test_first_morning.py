@@ -155,7 +155,9 @@ def test_nothing_was_lost_between_the_drops_and_the_facts(demo):
         )
     }
     in_facts = dict(
-        demo.rows("select 'cdr_' || usage_type, sum(record_cnt) from star.fct_usage_daily group by 1")
+        demo.rows(
+            "select 'cdr_' || usage_type, sum(record_cnt) from star.fct_usage_daily group by 1"
+        )
     )
 
     for name, lines in physical.items():
@@ -198,7 +200,16 @@ def test_the_screen_says_what_a_newcomer_wants_to_know(demo):
     screen = " ".join(demo.screens[0].split())
     port = store.embedded(demo.settings).port
 
-    for words in ("rows/s", "quarantine", "HIGH", "NEW", "****", "html", "synthetic", "keepline query"):
+    for words in (
+        "rows/s",
+        "quarantine",
+        "HIGH",
+        "NEW",
+        "****",
+        "html",
+        "synthetic",
+        "keepline query",
+    ):
         assert words in screen, words
     assert f"postgresql://bi_reader@127.0.0.1:{port}/keepline_demo" in screen
     for name in ("bi_reader_password", "store_password", "pseudonym_key"):
@@ -233,7 +244,9 @@ def test_no_phone_number_name_or_document_leaves_the_operators_systems(demo):
     own = [path for path in home.rglob("*") if path.is_file()]
     own += [path for path in (demo.home / "airflow").rglob("*") if path.is_file()]
     own = [path for path in own if demo.settings.drops_dir not in path.parents]
-    assert any(canaries[0] in gzip.open(path).read() for path in demo.settings.drops_dir.rglob("*.gz"))
+    assert any(
+        canaries[0] in gzip.open(path).read() for path in demo.settings.drops_dir.rglob("*.gz")
+    )
 
     for path in own:
         content = path.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -111,6 +112,21 @@ def test_the_embedded_server_keeps_its_data_over_a_restart(tmp_path):
             assert connection.execute("select answer from kept").fetchone() == (42,)
     finally:
         server.remove()
+
+
+def test_servers_that_start_at_the_same_moment_take_different_ports(tmp_path):
+    servers = [EmbeddedPostgres(tmp_path / name, "secret") for name in ("a", "b", "c")]
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(EmbeddedPostgres.start, servers))
+
+        assert len({server.port for server in servers}) == 3
+        for server in servers:
+            with psycopg.connect(server.dsn("postgres")) as connection:
+                assert connection.execute("select 1").fetchone() == (1,)
+    finally:
+        for server in servers:
+            server.remove()
 
 
 def test_a_store_that_is_not_there_is_named_without_its_password(settings):

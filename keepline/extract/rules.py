@@ -76,7 +76,7 @@ class Rules:
         self.duplicate = self._reason("DUP_KEY", ",".join(table.key))
 
     def checked_sql(
-        self, relation: str, load_date: str | None, first_day: str, *, look: bool
+        self, relation: str, load_date: str | None, first_day: str, *, looked_for: str | None = None
     ) -> str:
         """Return the SELECT of typed rows with `event_date`, `load_date` and the reason's number.
 
@@ -84,8 +84,9 @@ class Rules:
             relation: the source's rows.
             load_date: column that holds the load date; None takes the local day of the load cursor.
             first_day: load date of rows that have none.
-            look: also return source_file, line_no and the row as JSON without personal columns, for rows that
-                are set aside.
+            looked_for: keys of the rows that another good row makes superfluous, as a SELECT of the table's
+                key. With it only those rows and the bad ones come back, with source_file, line_no and the
+                row as JSON without personal columns: too dear to make for every row.
         """
         names = {column.name: n for n, column in enumerate(self.table.columns)}
         raws = [f"{self._raw(column)} as r{n}" for n, column in enumerate(self.table.columns)]
@@ -94,8 +95,10 @@ class Rules:
         own_day = self._local_day(self.table.load_cursor, names)
         day = f"coalesce({own_day}, date {literal(first_day)})"
         kept = [quoted(name) for name in PROVENANCE if name in self.given]
-        extra = []
-        if look:
+        extra, wanted = [], ""
+        if looked_for is not None:
+            key = ", ".join(f"v{names[name]}" for name in self.table.key)
+            wanted = f"\nwhere {REASON} is not null or ({key}) in ({looked_for})"
             extra = [
                 quoted(name) if name in self.given else f"null as {quoted(name)}"
                 for name in (SOURCE_FILE, LINE_NO)
@@ -103,14 +106,15 @@ class Rules:
             extra.append(f"{self._evidence()} as {EVIDENCE}")
         return f"""
 with given as (select {", ".join([*raws, *given, *kept])} from {relation}),
-typed as (select *, {", ".join(f"{sql} as v{n}" for n, sql in enumerate(self._values))} from given)
+typed as (select *, {", ".join(f"{sql} as v{n}" for n, sql in enumerate(self._values))} from given),
+judged as (select *, cast(case {" ".join(self._checks)} end as smallint) as {REASON} from typed)
 select
     {", ".join(f"v{n} as {quoted(column.name)}" for n, column in enumerate(self.table.columns))},
     {event} as {EVENT_DATE},
     {quoted(load_date) if load_date else day} as load_day,
     {own_day} as own_day,
-    cast(case {" ".join(self._checks)} end as smallint) as {REASON}{"".join(", " + item for item in extra)}
-from typed"""
+    {REASON}{"".join(", " + item for item in extra)}
+from judged{wanted}"""
 
     # -- one column ------------------------------------------------------------------------------
 

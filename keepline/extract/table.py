@@ -133,7 +133,7 @@ class TableExtract:
         rules = Rules(table, delivery.stage(), nul_bytes=delivery.nul_bytes)
         try:
             with session.translated(table.name):
-                self._check(delivery, rules, CHECKED, look=False)
+                self._check(delivery, rules, CHECKED)
                 delivery.bad_lines()
             cursor = "own_day" if delivery.load_date is None else LOAD_DAY
             arrived = dict(session.rows(f"select {cursor}, count(*) from {CHECKED} group by 1"))
@@ -160,9 +160,11 @@ class TableExtract:
             for name in (CHECKED, LOOKED, BAD_LINES, "pseudonym", "taken"):
                 session.run(f"drop table if exists {name}")
 
-    def _check(self, delivery: Delivery, rules: Rules, name: str, *, look: bool) -> None:
+    def _check(
+        self, delivery: Delivery, rules: Rules, name: str, looked_for: str | None = None
+    ) -> None:
         first_day = delivery.window.from_date.isoformat()
-        sql = rules.checked_sql(STAGED, delivery.load_date, first_day, look=look)
+        sql = rules.checked_sql(STAGED, delivery.load_date, first_day, looked_for=looked_for)
         self._session.run(f"create or replace temp table {name} as {sql}")
 
     def _only_window(self, window: Window, relation: str) -> None:
@@ -208,7 +210,9 @@ class TableExtract:
             return
         with session.translated(self._table.name):
             delivery.look_again(sorted({*bad_rows, *bad_lines}))
-            self._check(delivery, rules, LOOKED, look=True)
+            key = ", ".join(quoted(name) for name in self._table.key)
+            superfluous = f"select {key} from {CHECKED} where {REASON} = {rules.duplicate}"
+            self._check(delivery, rules, LOOKED, superfluous)
         self._only_window(delivery.window, LOOKED)
         self._mark_duplicates(rules, LOOKED)
         if dict(session.rows(bad.replace(CHECKED, LOOKED))) != bad_rows:

@@ -45,6 +45,8 @@ select
     as_of_date,
     event_date,
     days_ago,
+    -- 1 for M-1, 0 for the month that runs
+    {{ full_months(month_start('event_date'), 'm1_end') }} as month_no,
     case when day_of_week >= 6 then 1 else 0 end as is_weekend,
     case when days_ago < 7 then 1 else 0 end as in_7d,
     case when days_ago < 30 then 1 else 0 end as in_30d,

@@ -84,6 +84,7 @@ known as (
         days.in_3m,
         days.in_12m,
         days.in_90d,
+        days.month_no * days.in_12m as month_no_12m,
         money.amount_fen,
         least(greatest(coalesce(lines.full_months_on_net, 12), 1), 12) as months_on_net,
         case
@@ -122,7 +123,8 @@ sums as (
     select
         subscription_id,
         as_of_date,
-        max(months_on_net) as months_on_net,
+        -- Months before the first bill or recharge are not on record: they do not thin the mean.
+        least(max(months_on_net), max(month_no_12m)) as months_on_record,
         {{ as_bigint('sum(amount_fen * is_revenue * in_m1)') }} as m1,
         {{ as_bigint('sum(amount_fen * is_revenue * in_m2)') }} as m2,
         {{ as_bigint('sum(amount_fen * is_revenue * in_m3)') }} as m3,
@@ -149,7 +151,7 @@ select
     as_of_date,
     m1 as arpu_m1,
     {{ whole_ratio('m1 + m2 + m3', '3') }} as arpu_avg3m,
-    {{ whole_ratio('m12', 'months_on_net') }} as arpu_avg12m,
+    {{ whole_ratio('m12', 'months_on_record') }} as arpu_avg12m,
     {{ whole_ratio('m1 - m3', '2') }} as arpu_slope3m,
     {{ ratio('3 * m1', 'm1 + m2 + m3') }} as arpu_m1_ratio,
     {{ variation('3', '(m1 + m2 + m3)', '(m1 * m1 + m2 * m2 + m3 * m3)') }} as arpu_cv3m,

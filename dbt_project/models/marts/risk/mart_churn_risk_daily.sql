@@ -91,7 +91,7 @@ described as (
         coalesce(subscriptions.province_code, 'UNKNOWN') as province_code,
         coalesce(subscriptions.brand_code, 'UNKNOWN') as brand_code,
         coalesce(subscriptions.payment_type, 'UNKNOWN') as payment_type,
-        -- Whoever is not scored, not reached or cannot use the line now is not for a marketing list.
+        -- Not for a marketing list: who is not scored, not reached or cannot use the line now.
         case
             when scores.risk_tier in ('NEW', 'NODATA') then scores.risk_tier
             when scores.tier_rule_id = 'SILENT_TOO_LONG' then 'SILENT'
