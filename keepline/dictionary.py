@@ -17,8 +17,8 @@ from keepline.settings import PROJECT_DIR
 TARGET = PROJECT_DIR / "docs" / "dictionary.md"
 HEAD = """# Data dictionary
 
-Written by `make dictionary` from the YAML beside the models: do not edit. Readers find marts in the schema `mart` and the star
-schema in `star`; every view ends with `release_id`, the release that it shows.
+Written by `make dictionary` from the YAML beside the models: do not edit. Readers find marts in the
+schema `mart` and the star schema in `star`; every view ends with `release_id`, the release it shows.
 """
 
 
@@ -31,8 +31,9 @@ def dictionary(dbt_dir: Path) -> str:
     sections = [HEAD]
     for title, schema, folder in (("Marts", "mart", "marts"), ("Star schema", "star", "core")):
         sections.append(f"\n## {title}\n")
-        for model in _published(dbt_dir / "models" / folder):
-            sections.append("\n".join(_section(schema, model)))
+        sections.extend(
+            "\n".join(_section(schema, model)) for model in _published(dbt_dir / "models" / folder)
+        )
     return "\n".join(sections)
 
 

@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import psycopg
@@ -218,8 +219,9 @@ class EmbeddedPostgres:
         )
         last = first if self.wanted_port else first + 200
         log = folder / "server.log"
-        tried = 0
-        for port in filter(_is_free, range(first, last + 1)):
+        free = filter(_is_free, range(first, last + 1))
+        # Another program may take a port between the look and the start: then the next one is tried.
+        for port in islice(free, START_ATTEMPTS):
             port_file.write_text(str(port))
             done = self._run(
                 "pg_ctl",
@@ -229,12 +231,9 @@ class EmbeddedPostgres:
             )
             if done.returncode == 0:
                 return
-            # Another program may have taken the port in between: the next one is tried.
-            tried += 1
-            if tried == START_ATTEMPTS:
-                raise SourceUnavailableError(f"the embedded PostgreSQL did not start: see {log}")
         raise SourceUnavailableError(
-            f"no free port from {first} to {last} on 127.0.0.1: set KEEPLINE_STORE_PORT"
+            f"the embedded PostgreSQL did not start on a port from {first} to {last} of 127.0.0.1: see "
+            f"{log}, or set KEEPLINE_STORE_PORT to a free one"
         )
 
     def _is_running(self) -> bool:

@@ -8,9 +8,8 @@ import time
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-import yaml
-
 from keepline import store
+from keepline.contract import load_contract
 from keepline.errors import UsageError
 from keepline.progress import out, progress
 from keepline.settings import Settings
@@ -102,22 +101,18 @@ def calendar(settings: Settings) -> Calendar:
     Raises:
         UsageError: its file does not say which days it has.
     """
+    from keepline.extract.operator import load_operator
+
     if settings.operator == "demo":
         marker = json.loads((settings.operator_home / "simulation.json").read_text())
         first, last, end = (
             date.fromisoformat(marker[name]) for name in ("first_date", "last_date", "end_date")
         )
         return Calendar(first, last, end, is_synthetic=True)
-    if not settings.operator_file.exists():
-        known = sorted(path.stem for path in settings.operator_file.parent.glob("*.yml"))
-        raise UsageError(
-            f"no operator {settings.operator!r}: operators/ has {', '.join(known)}; "
-            "docs/contract.md says how to add one"
-        )
-    history = yaml.safe_load(settings.operator_file.read_text(encoding="utf-8")).get("history")
-    if not history:
+    history = load_operator(settings.operator_file, load_contract(settings.dbt_dir)).history
+    if history is None:
         raise UsageError(
             f"{settings.operator_file.name} has no `history:` with the days `from` and `to`, so that "
             "there is no first day to load: add it, or run each stage with --from and --to"
         )
-    return Calendar(history["from"], history["to"], history["to"], is_synthetic=False)
+    return Calendar(history.first_date, history.last_date, history.last_date, is_synthetic=False)

@@ -160,7 +160,7 @@ def _judge(
         raise GateFailedError(
             f"the gate {gate!r} stopped {window}: {len(failures)} of {len(results)} checks failed, first "
             f"{first.table_name} {first.column_name}: {first.expectation} (found {first.observed}). "
-            f"Details: select * from ops.gate_result where gate = '{gate}' and not success"
+            "Details: the rows of ops.gate_result that did not succeed"
         )
 
 

@@ -51,8 +51,7 @@ def query(
             hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
             raise UsageError(
                 f"the query failed as {role}: {error.diag.message_primary}{hint}; "
-                '`keepline query "select table_schema, table_name from information_schema.tables '
-                "where table_schema in ('mart', 'star')\"` lists what there is"
+                "docs/dictionary.md lists every table and column"
             ) from None
         if cursor.description is None:
             raise UsageError("only a SELECT gives rows, and nothing else is allowed here")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from keepline.contract import Contract
 from keepline.errors import UsageError
@@ -81,9 +81,28 @@ class TableSource(_Part):
     files: str | None = None
 
 
+class History(_Part):
+    """The business days that an operator can give, both ends included.
+
+    Attributes:
+        first_date: the first one, `from` in the file.
+        last_date: the last one, `to` in the file.
+    """
+
+    first_date: date = Field(alias="from")
+    last_date: date = Field(alias="to")
+
+    @model_validator(mode="after")
+    def _has_two_days(self) -> History:
+        if not self.first_date < self.last_date:
+            raise ValueError(f"`from` {self.first_date} must be before `to` {self.last_date}")
+        return self
+
+
 class _Document(_Part):
     name: str
     description: str
+    history: History | None = None
     connections: dict[str, Connection] = {}
     files: dict[str, FileSet] = {}
     tables: dict[str, TableSource]
@@ -96,6 +115,7 @@ class Operator:
     Attributes:
         path: the file.
         name: name of the operator, which is also the file's.
+        history: the days that `keepline run` loads, or None when the file does not say.
         connections: databases by the name that SELECTs use as catalogue.
         files: file sets by the name that SELECTs use as placeholder.
         tables: sources by contract table; tables left out are not provided.
@@ -103,6 +123,7 @@ class Operator:
 
     path: Path
     name: str
+    history: History | None
     connections: Mapping[str, Connection]
     files: Mapping[str, FileSet]
     tables: Mapping[str, TableSource]
@@ -207,7 +228,14 @@ def load_operator(path: Path, contract: Contract) -> Operator:
     for name, files in document.files.items():
         if files.manifest is not None and not files.dated:
             raise UsageError(f"{path.name}, files {name}: a manifest needs a layout with {{date}}")
-    operator = Operator(path, document.name, document.connections, document.files, document.tables)
+    operator = Operator(
+        path,
+        document.name,
+        document.history,
+        document.connections,
+        document.files,
+        document.tables,
+    )
     for table, source in document.tables.items():
         if source.file is not None:
             operator.file_set(table)

@@ -84,8 +84,8 @@ known as (
         days.in_3m,
         days.in_12m,
         days.in_90d,
-        days.month_no * days.in_12m as month_no_12m,
         money.amount_fen,
+        days.month_no * days.in_12m as month_no_12m,
         least(greatest(coalesce(lines.full_months_on_net, 12), 1), 12) as months_on_net,
         case
             when lines.payment_type = 'prepaid' and money.charge_class = 'recharge' then 1
