@@ -33,6 +33,9 @@ FAILED = ("error", "fail", "runtime error")
 LOCK_WORDS = ("could not set lock", "conflicting lock")
 
 # Parsing costs more than most builds; a process that builds several layers parses once.
+# Day by which an incremental model is replaced, if it is replaced by days.
+DAY_COLUMNS = ("load_date", "as_of_date", "score_date")
+
 _manifests: dict[Path, Manifest] = {}
 
 
@@ -71,8 +74,8 @@ def build(
         progress: called after each model and test.
 
     Returns:
-        One result per model, seed and test; `rows` is the size of the table after the build and None
-        for views and tests.
+        One result per model, seed and test; `rows` counts what it wrote (the window's rows, or the
+        whole table where a model is rebuilt) and is None for views and tests.
 
     Raises:
         UsageError: there is no such layer.
@@ -114,7 +117,7 @@ def build(
     if not outcome.results:
         # dbt gave up before the first model.
         raise _unreadable(outcome.exception)
-    results = _with_rows(compute, layer, outcome.results)
+    results = _with_rows(compute, layer, window, outcome.results)
     failed = [result for result in outcome.results if str(result.status) in FAILED]
     if any(word in str(result.message).lower() for result in failed for word in LOCK_WORDS):
         raise SourceUnavailableError(
@@ -247,19 +250,21 @@ def _written_elsewhere(manifest: Manifest) -> dict[str, dict[str, str]]:
     }
 
 
-def _with_rows(compute: DuckDBCompute, layer: str, results: list[Any]) -> list[ModelRun]:
-    tables = {
-        result.node.name: f"{result.node.schema}.{result.node.name}"
-        for result in results
-        if str(result.status) == "success" and result.node.config.materialized != "view"
-    }
-    counts: dict[str, int] = {}
-    if tables:
-        counted = " union all ".join(
-            f"select '{name}', count(*) from {table}"  # noqa: S608
-            for name, table in tables.items()
-        )
-        counts = {str(name): int(rows) for name, rows in compute.execute(counted)}
+def _with_rows(
+    compute: DuckDBCompute, layer: str, window: Window, results: list[Any]
+) -> list[ModelRun]:
+    """Count what each model wrote: the window's rows where it replaces days, else the whole table."""
+    counted = []
+    for result in results:
+        node = result.node
+        if str(result.status) != "success" or node.config.materialized == "view":
+            continue
+        day = next((column for column in DAY_COLUMNS if column in node.columns), None)
+        only = ""
+        if node.config.materialized == "incremental" and day is not None:
+            only = f" where {day} >= date '{window.from_date}' and {day} < date '{window.to_date}'"
+        counted.append(f"select '{node.name}', count(*) from {node.schema}.{node.name}{only}")  # noqa: S608
+    counts = dict(compute.execute(" union all ".join(counted))) if counted else {}
     return [
         ModelRun(
             model=result.node.name,

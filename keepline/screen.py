@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 from psycopg import conninfo
@@ -23,6 +24,7 @@ from rich.text import Text
 from keepline import store
 from keepline.report import reading
 from keepline.report.formats import TIERS, count, plural, ratio, risk, seconds, share, yuan
+from keepline.report.quality import read_sentences
 from keepline.report.rows import Arrivals, Check, SetAside, Stage, Tier, Urgent
 from keepline.settings import Settings
 from keepline.window import Window
@@ -31,6 +33,7 @@ EXAMPLE_QUERY = "select risk_tier, count(*) from mart.churn_risk_latest group by
 MOST_FAILED = 10
 MOST_REASONS = 8
 DONE = "done"
+DEFAULT_OPERATOR = "demo"
 # The stage that holds the others of its window.
 TITLES = {"history": "in all"}
 INDENT = 2
@@ -61,6 +64,7 @@ def summary(
     windows: Sequence[Window] = (),
     *,
     report: Path | None = None,
+    last_day: date | None = None,
 ) -> Screen:
     """Return the closing screen for rich to print; it fits 80 columns and likes 100.
 
@@ -69,6 +73,7 @@ def summary(
         release_id: the release that readers see now.
         windows: what this run worked on before the release's own window, such as the history.
         report: the morning report of the release, if there is one.
+        last_day: the last business day that the operator can give, if it is known.
 
     Raises:
         UsageError: there is no such release, or readers see another one.
@@ -85,6 +90,7 @@ def summary(
     with store.connect(settings, "bi_reader") as connection:
         reading.require_current(connection, release)
         tiers = reading.read_tiers(connection)
+        sentences = read_sentences(settings, reading.read_scorings(connection))
         urgent = reading.read_urgent(connection, reading.Names.read(connection))
     head = Text.assemble(
         (f"Release {release_id} is published", "bold"),
@@ -97,10 +103,10 @@ def summary(
             *_part("What ran", _stage_table(stages)),
             *_part("What was set aside", _arrivals(arrivals, whole), *_set_aside(set_aside)),
             *_part("What the gates said", *_gates(checks)),
-            *_part("Who may leave", *_tiers(tiers)),
+            *_part("Who may leave", *_tiers(tiers, sentences)),
             *_part("Call first", *_urgent(urgent)),
             *_part("Connect a BI tool", *_connect(settings)),
-            *_part("Next", *_next(report)),
+            *_part("Next", *_next(settings, report, is_last=release.business_date == last_day)),
             "",
         )
     )
@@ -191,8 +197,12 @@ def _gates(checks: Sequence[Check]) -> list[RenderableType]:
     whole = Counter(check.gate for check in checks)
     failed = [check for check in checks if not check.success]
     lost = Counter(check.gate for check in failed)
+    unjudged = Counter(check.gate for check in checks if not check.is_judged)
     lines: list[RenderableType] = [
-        Text(f"{gate}: {whole[gate] - lost[gate]} of {plural(whole[gate], 'check')} passed")
+        Text(
+            f"{gate}: {whole[gate] - lost[gate]} of {plural(whole[gate], 'check')} passed"
+            + (f", {unjudged[gate]} of them with too little to judge by" if unjudged[gate] else "")
+        )
         for gate in sorted(whole)
     ]
     for check in failed[:MOST_FAILED]:
@@ -207,7 +217,7 @@ def _gates(checks: Sequence[Check]) -> list[RenderableType]:
     return lines
 
 
-def _tiers(tiers: Sequence[Tier]) -> list[RenderableType]:
+def _tiers(tiers: Sequence[Tier], sentences: Sequence[str]) -> list[RenderableType]:
     if not tiers:
         return [Text("Nobody was scored.")]
     found = {tier.tier: tier for tier in tiers}
@@ -231,7 +241,8 @@ def _tiers(tiers: Sequence[Tier]) -> list[RenderableType]:
         )
     lines: list[RenderableType] = [table]
     if set(found) <= {"NEW", "NODATA"}:
-        lines.append(Text("There is no model: the report says why."))
+        lines.append(Text("There is no model, so nobody has a risk."))
+        lines += [Text(said) for said in sentences]
     return lines
 
 
@@ -276,24 +287,33 @@ def _password_file(settings: Settings) -> Path | None:
     return None
 
 
-def _next(report: Path | None) -> list[RenderableType]:
-    command = _command()
+def _next(settings: Settings, report: Path | None, *, is_last: bool) -> list[RenderableType]:
+    command, operator = _command(settings), ""
+    if settings.operator != DEFAULT_OPERATOR:
+        operator = f" OPERATOR={settings.operator}"
     lines = [("read", report.as_uri())] if report else []
+    lines.append(("ask", f'{command} query "{EXAMPLE_QUERY}"'))
+    if is_last:
+        lines.append(("go on", "the operator's data end here: there is no next business day"))
+    else:
+        lines.append(("go on", f"make run{operator:<13}# the next business day"))
     lines += [
-        ("ask", f'{command} query "{EXAMPLE_QUERY}"'),
-        ("go on", "make run             # the next business day"),
-        ("watch", "make airflow         # the same DAGs in Airflow's web page"),
+        ("watch", f"make airflow{operator:<9}# the same DAGs in Airflow's web page"),
         ("undo", f"{command} rollback    # readers get the release before this one"),
     ]
     return [_whole(f"{word:<6} {line}") for word, line in lines]
 
 
-def _command() -> str:
+def _command(settings: Settings) -> str:
     """Return how to call keepline from here: by its path unless the shell finds it."""
+    chosen = ""
+    if settings.operator != DEFAULT_OPERATOR:
+        chosen = f"KEEPLINE_OPERATOR={settings.operator} "
     if shutil.which("keepline"):
-        return "keepline"
+        return f"{chosen}keepline"
     path = Path(sys.executable).with_name("keepline")
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"{chosen}{shown}"
 
 
 def _table(*columns: tuple[str, str]) -> Table:

@@ -68,7 +68,7 @@ def train(settings: Settings, day: date) -> None:
             for group, metrics in report.metrics.items()
         )
         state = "promoted" if report.promoted else "stored, not promoted"
-        clock.message = f"{report.version} {state}" + (f": {quality}" if quality else "")
+        clock.message = f"{report.version} {state}: {quality or 'too little to train a model on'}"
     _say([*report.sentences, *report.notes])
 
 

@@ -39,7 +39,7 @@ def run(settings: Settings, day: date | None) -> None:
     wanted = day or (days.last_date if published is None else published + timedelta(days=1))
     if wanted > days.end_date and day is None:
         out.print(
-            f"the operator's data end on {days.end_date}, and that day is published: nothing new to run\n"
+            f"the operator's data end on {days.end_date}, and that day is published: nothing is left to run"
         )
     else:
         _check_day(wanted, days)
@@ -57,7 +57,13 @@ def _show(settings: Settings, windows: list[Window], days: demo.Calendar) -> Non
         raise UsageError("nothing is published: keepline status")
     report = settings.reports_dir / str(current.release_id) / "index.html"
     out.print(
-        summary(settings, current.release_id, windows, report=report if report.exists() else None)
+        summary(
+            settings,
+            current.release_id,
+            windows,
+            report=report if report.exists() else None,
+            last_day=days.end_date,
+        )
     )
     if days.is_synthetic:
         out.print(

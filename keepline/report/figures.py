@@ -194,18 +194,20 @@ def rfm_map(cells: Sequence[RfmCell]) -> go.Figure:
     scores = range(1, 6)
     grid = [[found.get((r, f)) for r in scores] for f in scores]
     names = [str(score) for score in scores]
+    has_money = any(cell.revenue_fen for cell in cells)
+
+    def told(cell: RfmCell | None) -> str:
+        if cell is None:
+            return "0"
+        money = f"<br>{short_yuan(cell.revenue_fen)}" if has_money else ""
+        return f"<b>{count(cell.lines)}</b>{money}"
+
     figure = go.Figure(
         go.Heatmap(
             x=names,
             y=names,
             z=[[cell.revenue_fen / 100 if cell else 0.0 for cell in line] for line in grid],
-            text=[
-                [
-                    f"<b>{count(cell.lines)}</b><br>{short_yuan(cell.revenue_fen)}" if cell else "0"
-                    for cell in line
-                ]
-                for line in grid
-            ],
+            text=[[told(cell) for cell in line] for line in grid],
             texttemplate="%{text}",
             textfont={"color": INK, "size": 13},
             colorscale=BLUES,
@@ -224,7 +226,7 @@ def rfm_map(cells: Sequence[RfmCell]) -> go.Figure:
 
 
 def segment_bars(segments: Sequence[Segment]) -> go.Figure:
-    """Return each segment's share of lines beside its share of revenue.
+    """Return each segment's share of lines beside its share of revenue, if there is any.
 
     Args:
         segments: the one to stand on top first.
@@ -235,6 +237,8 @@ def segment_bars(segments: Sequence[Segment]) -> go.Figure:
         ("of lines", [segment.lines for segment in ordered], PALE, "/"),
         ("of revenue", [segment.revenue_fen for segment in ordered], BLUE, ""),
     ):
+        if not any(values):
+            continue
         parts = [ratio(value, sum(values)) or 0.0 for value in values]
         figure.add_bar(
             y=[title(segment.segment) for segment in ordered],

@@ -42,6 +42,8 @@ MOVEMENT = """
     order by month_start
 """
 
+HAS_PREPAID = "select exists (select from mart.subscriber_movement where payment_type = 'prepaid')"
+
 CHURN_BY_PLACE = """
     select
         brand_code as brand,

@@ -48,6 +48,7 @@ URGENT_ROWS = 10
 # A prepaid loss shows after so many days of silence: until then a month's losses are not all known.
 DAYS_UNTIL_SETTLED = 90
 UNKNOWN = "UNKNOWN"
+MONEY_TABLES = ("bill_line", "recharge")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Marts:
     Attributes:
         movement: the base month by month, oldest first.
         full_month: first day of the last month that has ended, or None before the first has.
-        settled_month: the same of the last month whose losses are all known, or None.
+        settled_month: the same of the last month whose losses are all known, or None. Only prepaid
+            losses show late.
         churn_by_place: losses of the settled month, else of the full one.
         risk_by_place: today's tiers by brand and province.
         tiers: today's tiers.
@@ -109,6 +111,14 @@ class Marts:
         """Return what a mart says of the tables that it lacks, or nothing."""
         lacks = [lack for lack in self.lacks if lack.mart_name == mart]
         return "".join(f" {lack.sentence}" for lack in lacks if lack.mart_coverage == "empty")
+
+    def why_no_money(self, mart: str) -> str:
+        """Return what a mart without any revenue says of the money tables that it lacks."""
+        return "".join(
+            f" {lack.sentence}"
+            for lack in self.lacks
+            if lack.mart_name == mart and lack.contract_table in MONEY_TABLES
+        )
 
 
 @dataclass(frozen=True)
@@ -172,7 +182,9 @@ def _read_marts(connection: Connection, release: Release) -> Marts:
     movement = rows(connection, Movement, queries.MOVEMENT)
     months = [row.month_start for row in movement]
     full_month = last_ended(months, release.business_date)
-    settled_month = last_ended(months, release.business_date - timedelta(days=DAYS_UNTIL_SETTLED))
+    has_prepaid = bool(store.scalar(connection, queries.HAS_PREPAID))
+    wait = timedelta(days=DAYS_UNTIL_SETTLED if has_prepaid else 0)
+    settled_month = last_ended(months, release.business_date - wait)
     rfm_month = store.scalar(connection, queries.RFM_MONTH)
     pareto = rows(connection, ParetoMonth, queries.PARETO_ALL)
     of_month = {"month_start": rfm_month}
@@ -197,7 +209,7 @@ def _read_marts(connection: Connection, release: Release) -> Marts:
             first=release.business_date - timedelta(days=DAYS_OF_SCORES - 1),
         ),
         urgent=read_urgent(connection, names),
-        scorings=rows(connection, Scoring, queries.SCORINGS),
+        scorings=read_scorings(connection),
         rfm_month=rfm_month if isinstance(rfm_month, date) else None,
         rfm_cells=rows(connection, RfmCell, queries.RFM_CELLS, **of_month),
         segments=rows(connection, Segment, queries.SEGMENTS, **of_month),
@@ -240,6 +252,11 @@ def read_urgent(connection: Connection, names: Names) -> list[Urgent]:
 def read_tiers(connection: Connection) -> list[Tier]:
     """Return the tiers of the current release."""
     return rows(connection, Tier, queries.TIERS)
+
+
+def read_scorings(connection: Connection) -> list[Scoring]:
+    """Return the runs that scored the newest score date of the current release."""
+    return rows(connection, Scoring, queries.SCORINGS)
 
 
 def read_checks(connection: Connection, release: Release) -> list[Check]:

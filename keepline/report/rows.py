@@ -186,6 +186,11 @@ class Check:
     success: bool
     observed: str
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether there was enough to judge by: a gate records what it could not judge, too."""
+        return not (self.success and self.observed.startswith("not judged"))
+
 
 @dataclass(frozen=True)
 class SetAside:

@@ -126,7 +126,9 @@ def gates(book: RunBook) -> Section:
     if failed:
         blocks.append(_checks(f"Failed: {plural(len(failed), 'check')}", failed, folded=False))
     else:
-        blocks.append(Note("Every check passed."))
+        unjudged = sum(not check.is_judged for check in passed)
+        rest = f"; {plural(unjudged, 'check')} had too little to judge by" if unjudged else ""
+        blocks.append(Note(f"No check failed{rest}." if unjudged else "Every check passed."))
     if passed:
         blocks.append(_checks(f"Passed: {plural(len(passed), 'check')}", passed, folded=True))
     whole = Counter(check.gate for check in book.checks)

@@ -28,19 +28,29 @@ def rfm(marts: Marts) -> Section:
     trends: Counter[str] = Counter()
     for row in marts.trends:
         trends[row.trend] += row.lines
-    blocks: list[Block] = [
+    blocks: list[Block] = []
+    if not revenue:
+        why = "No line brought revenue: the segments rest on recency and frequency alone."
+        blocks.append(Note(why + marts.why_no_money("mart_rfm_month"), "empty"))
+    blocks += [
         Plot(
             "plot-rfm",
             figures.rfm_map(marts.rfm_cells),
-            "Lines in each cell (bold) and what they brought in 90 days; darker is more money. Top "
-            "right is the heart of the base, the left edge has gone silent.",
+            (
+                "Lines in each cell (bold) and what they brought in 90 days; darker is more money. "
+                if revenue
+                else "Lines in each cell. "
+            )
+            + "Top right is the heart of the base, the left edge has gone silent.",
             f"Grid of recency by frequency scores for {count(lines)} lines.",
         ),
         Plot(
             "plot-segments",
             figures.segment_bars(marts.segments),
             "Each segment's share of the lines and of the revenue: where the bars part, a line is "
-            "worth more or less than the average one.",
+            "worth more or less than the average one."
+            if revenue
+            else "Each segment's share of the lines.",
             "Bars of each segment's share of lines and of revenue.",
             numbers=Table(
                 "The numbers",
@@ -89,6 +99,7 @@ def pareto(marts: Marts) -> Section:
     last = months[-1]
     if last.top_share is None:
         why = f"Not measured: no line brought revenue in {month(last.month_start)}."
+        why += marts.why_no_money("mart_pareto_month")
         return Section("pareto", heading, [Note(why, "empty")])
     verdict = "Yes" if last.top_share >= FAMOUS_SHARE else "No"
     lead = (

@@ -76,6 +76,8 @@ def _train_group(
     label: LabelParams,
     params: TrainingParams,
 ) -> PaymentModel | str:
+    if rows.empty:
+        return f"{group}: too little to train on: there is not one matured row"
     problem = ""
     # With the parts a label window apart no leaving is in two of them. That costs dates, so it is done
     # where enough leavers remain; a note says when it was not.

@@ -30,7 +30,8 @@ thresholds as (
 ),
 
 -- Never active counts as longest ago; among equals the customer and the line decide, so that
--- every engine and every run gives the same fifth.
+-- every engine and every run gives the same fifth. Where no line brought money (say because there
+-- are no bills) that order would be all there is to tell a big payer from a small one: all get 3.
 scored as (
 
     select
@@ -43,10 +44,15 @@ scored as (
             partition by month_start, brand_code, payment_type
             order by frequency, customer_id, subscription_id
         ) as f_score,
-        ntile(5) over (
-            partition by month_start, brand_code, payment_type
-            order by monetary_fen, customer_id, subscription_id
-        ) as m_score
+        case
+            when
+                max(monetary_fen) over (partition by month_start, brand_code, payment_type) > 0
+                then ntile(5) over (
+                    partition by month_start, brand_code, payment_type
+                    order by monetary_fen, customer_id, subscription_id
+                )
+            else 3
+        end as m_score
 
     from measures
 
