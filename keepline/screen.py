@@ -288,20 +288,24 @@ def _password_file(settings: Settings) -> Path | None:
 
 
 def _next(settings: Settings, report: Path | None, *, is_last: bool) -> list[RenderableType]:
-    command, operator = _command(settings), ""
-    if settings.operator != DEFAULT_OPERATOR:
-        operator = f" OPERATOR={settings.operator}"
+    command = _command(settings)
     lines = [("read", report.as_uri())] if report else []
     lines.append(("ask", f'{command} query "{EXAMPLE_QUERY}"'))
     if is_last:
         lines.append(("go on", "the operator's data end here: there is no next business day"))
     else:
-        lines.append(("go on", f"make run{operator:<13}# the next business day"))
+        lines.append(("go on", f"{make(settings, 'run'):<20} # the next business day"))
     lines += [
-        ("watch", f"make airflow{operator:<9}# the same DAGs in Airflow's web page"),
+        ("watch", f"{make(settings, 'airflow'):<20} # the same DAGs in Airflow's web page"),
         ("undo", f"{command} rollback    # readers get the release before this one"),
     ]
     return [_whole(f"{word:<6} {line}") for word, line in lines]
+
+
+def make(settings: Settings, target: str) -> str:
+    """Return what to type for a target of the Makefile, for the chosen operator."""
+    chosen = "" if settings.operator == DEFAULT_OPERATOR else f" OPERATOR={settings.operator}"
+    return f"make {target}{chosen}"
 
 
 def _command(settings: Settings) -> str:

@@ -200,8 +200,10 @@ def _texts(settings: Settings) -> Iterator[str]:
     with duckdb.connect(settings.compute_path, read_only=True) as connection:
         tables = connection.execute("select schema_name, table_name from duckdb_tables()")
         sources = [f'"{schema}"."{table}"' for schema, table in tables.fetchall()]
-        for folder in settings.landing_dir.iterdir():
-            sources.append(f"read_parquet('{folder}/*/part-0.parquet')")
+        sources += [
+            f"read_parquet('{folder}/*/part-0.parquet')"
+            for folder in settings.landing_dir.iterdir()
+        ]
         for source in sources:
             described = connection.execute(f"describe select * from {source}").fetchall()
             for column in (row[0] for row in described if row[1] == "VARCHAR"):

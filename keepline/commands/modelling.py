@@ -68,7 +68,11 @@ def train(settings: Settings, day: date) -> None:
             for group, metrics in report.metrics.items()
         )
         state = "promoted" if report.promoted else "stored, not promoted"
-        clock.message = f"{report.version} {state}: {quality or 'too little to train a model on'}"
+        clock.message = (
+            f"{report.version} {state}: {quality}"
+            if quality
+            else f"{report.version} holds no model: too little to train on"
+        )
     _say([*report.sentences, *report.notes])
 
 

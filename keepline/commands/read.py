@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 import textwrap
+from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ import typer
 from rich.table import Table
 
 from keepline import ops, store
+from keepline.commands import demo
 from keepline.errors import SourceUnavailableError, UsageError
 from keepline.progress import out
 from keepline.settings import Settings
@@ -99,11 +101,13 @@ def status() -> None:
 
     Example: keepline status
     """
+    from keepline.screen import make
+
     settings = Settings.load()
     with store.connect(settings) as connection:
         known = connection.execute("select to_regclass('ctl.current_release')").fetchone()
         if known is None or known[0] is None:
-            out.print(f"{settings.operator}: nothing was ever run. Next: make run")
+            out.print(f"{settings.operator}: nothing was ever run. Next: {make(settings, 'run')}")
             return
         current = connection.execute(
             "select r.release_id, r.from_date, r.to_date - 1 from ctl.release r"
@@ -136,7 +140,18 @@ def status() -> None:
     if failed:
         out.print(f"next: mend that, then: {_command(failed[0])}", markup=False)
     else:
-        out.print("next: make run (the next business day)")
+        out.print(_next(settings, current[2] if current else None), markup=False)
+
+
+def _next(settings: Settings, day: date | None) -> str:
+    """Return what to type when nothing failed; `day` is the business day that readers see."""
+    from keepline.screen import make
+
+    # An operator's days may not be known here: that stops a run, not the status.
+    with suppress(UsageError, OSError):
+        if day == demo.calendar(settings).end_date:
+            return "next: nothing, the operator's data end on that day"
+    return f"next: {make(settings, 'run')} (the next business day)"
 
 
 def _command(run: ops.StageRun) -> str:

@@ -14,7 +14,7 @@ TIER_MEANINGS = {
     "MEDIUM": "a cheap gesture of care is worth more than it costs",
     "LOW": "contacting costs more than it saves, or no longer reaches the line",
     "NEW": "less than three full months on net: too early to say",
-    "NODATA": "nothing to judge by",
+    "NODATA": "nothing known of the line, or no model to judge it by",
 }
 
 

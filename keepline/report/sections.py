@@ -207,8 +207,12 @@ def base(marts: Marts, release: Release) -> Section:
         Plot(
             "plot-base-months",
             figures.base_by_month(movement, marts.settled_month),
-            "Lines that joined (up) and left (down), and the base that remained. In shaded months "
-            "prepaid losses are still coming in.",
+            "Lines that joined (up) and left (down), and the base that remained."
+            + (
+                ""
+                if marts.settled_month and movement[-1].month_start <= marts.settled_month
+                else " In shaded months prepaid losses are still coming in."
+            ),
             f"Bars of joined and left lines for {plural(len(movement), 'month')}; the base ends at "
             f"{count(movement[-1].closing)}.",
             wide=last is None,
