@@ -66,6 +66,10 @@ MISTAKES = {
         ("files:", "connections:\n  crm: {type: oracle, dsn_env: X}\nfiles:"),
         "connections.crm.type",
     ),
+    "a history that ends before it begins": (
+        ("description:", "history: {from: 2026-06-30, to: 2026-06-01}\ndescription:"),
+        "`from` 2026-06-30 must be before `to` 2026-06-01",
+    ),
     "an unknown file set": (
         ("file: cdr_voice", "file: cdr_voice\n    files: tapes"),
         "table cdr_voice: `files` must be one of drops",
