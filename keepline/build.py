@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -280,13 +281,20 @@ def _with_rows(
 def _explain(layer: str, window: Window, failed: list[Any]) -> str:
     lines = [f"layer {layer} of {window}: {len(failed)} of its models and tests failed"]
     for result in failed[:5]:
-        message = " ".join(str(result.message).split())
+        message = _without_values(" ".join(str(result.message).split()))
         kind = str(result.node.resource_type)
         where = result.node.original_file_path
         lines.append(f"  {kind} {result.node.name} ({where}): {message[:500]}")
     if len(failed) > 5:
         lines.append(f"  and {len(failed) - 5} more")
     return "\n".join(lines)
+
+
+def _without_values(message: str) -> str:
+    """Take the values out of a database's words: a failed cast or constraint quotes the row."""
+    if any(kind in message for kind in ("Conversion Error", "Constraint Error", "Invalid Input")):
+        message = re.sub(r"'[^']*'|\"[^\"]*\"", "<value>", message)
+    return re.sub(r"\d{7,}", "<digits>", message)
 
 
 def _unreadable(exception: BaseException | None) -> KeeplineError:

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import traceback
+from pathlib import Path
 
 import typer
 
@@ -55,10 +56,13 @@ def main() -> None:
 
 
 def _unexpected(error: Exception) -> str:
-    """Write the traceback to a file that only the owner reads, and say where it is."""
-    descriptor, path = tempfile.mkstemp(prefix="keepline-error-", suffix=".txt")
+    """Write where it happened to a file beside the run's data, and say where that is."""
+    folder = Path(os.environ.get("KEEPLINE_HOME", ".keepline")).resolve() / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor, path = tempfile.mkstemp(prefix="error-", suffix=".txt", dir=folder)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        traceback.print_exception(error, file=file)
+        # Frames and kind, not the text: a database puts the row into it.
+        file.writelines([*traceback.format_tb(error.__traceback__), type(error).__name__, "\n"])
     return (
         f"unexpected {type(error).__name__}, which is a defect in keepline; nothing was published. "
         f"Running the same command again is safe. What happened is in {path}"

@@ -8,15 +8,22 @@ import os
 import re
 import subprocess
 import sys
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import typer
 
-from keepline.cli import app
-from keepline.commands.read import write_rows
-from keepline.errors import EXIT_CODES
+from keepline import store
+from keepline.cli import _unexpected, app
+from keepline.commands.context import stage
+from keepline.commands.demo import Calendar
+from keepline.commands.morning import _check_day
+from keepline.commands.read import _command, write_rows
+from keepline.errors import EXIT_CODES, UsageError
+from keepline.ops import StageRun, last_stages
+from keepline.window import Window
 
 VERBS = [info.name for info in app.registered_commands]
 
@@ -83,6 +90,68 @@ def test_a_store_that_is_down_is_told_apart_from_bad_data(tmp_path):
     assert done.returncode == 3
     assert "127.0.0.1:9" in done.stderr
     assert "s3cret" not in done.stderr + done.stdout
+
+
+RECORDED = (
+    *("extract", "load", "check", "build core", "build features", "build marts", "train", "score"),
+    *("stage", "audit", "publish", "report"),
+)
+
+
+@pytest.mark.parametrize("verb", RECORDED)
+def test_the_command_that_status_proposes_is_one_that_parses(verb):
+    run = StageRun(verb, Window.day(date(2026, 6, 30)), 0, 1.0, "failed")
+
+    program, name, *options = _command(run).split()
+
+    assert program == "keepline"
+    typer.main.get_command(app).commands[name].make_context(name, options)
+
+
+def test_a_history_that_failed_is_gone_on_with_by_make_run():
+    run = StageRun("history", Window(date(2026, 5, 1), date(2026, 6, 30)), 0, 1.0, "failed")
+
+    assert _command(run).startswith("make run")
+
+
+def test_a_defect_is_one_sentence_and_its_frames_are_kept_without_values(tmp_path, monkeypatch):
+    monkeypatch.setenv("KEEPLINE_HOME", str(tmp_path))
+    number = str(138 * 10**8 + 1234)
+    try:
+        raise ValueError(f"row ({number})")
+    except ValueError as error:
+        sentence = _unexpected(error)
+
+    (kept,) = (tmp_path / "logs").iterdir()
+    assert str(kept) in sentence
+    assert "test_cli.py" in kept.read_text()
+    assert number not in sentence + kept.read_text()
+
+
+@pytest.mark.parametrize("defect", [KeyboardInterrupt(), RuntimeError("13800001234")])
+def test_a_stage_that_is_stopped_is_on_record(settings, defect):
+    with store.connect(settings) as connection:
+        connection.execute(
+            (Path(store.__file__).parent / "release" / "sql" / "ops.sql").read_bytes()
+        )
+
+    with pytest.raises(type(defect)), stage(settings, "load", Window.day(date(2026, 6, 30))):
+        raise defect
+
+    with store.connect(settings) as connection:
+        (run,) = last_stages(connection)
+    assert (run.status, run.message) == ("failed", f"stopped: {type(defect).__name__}")
+
+
+def test_days_are_not_left_out():
+    days = Calendar(date(2026, 1, 1), date(2026, 6, 30), date(2026, 7, 30), is_synthetic=True)
+
+    with pytest.raises(UsageError, match="from 2026-07-01 to 2026-07-04 would be left out"):
+        _check_day(date(2026, 7, 5), date(2026, 7, 1), days)
+    with pytest.raises(UsageError, match="no business day 2026-07-31"):
+        _check_day(date(2026, 7, 31), date(2026, 7, 1), days)
+    _check_day(date(2026, 7, 1), date(2026, 7, 1), days)
+    _check_day(date(2026, 6, 30), date(2026, 7, 1), days)
 
 
 def test_rows_are_printed_as_csv_that_a_spreadsheet_cannot_run(capsys):

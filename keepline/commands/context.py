@@ -69,8 +69,11 @@ def stage(settings: Settings, verb: str, window: Window) -> Iterator[Clock]:
     started = time.perf_counter()
     try:
         yield clock
-    except KeeplineError as error:
-        run = _run(verb, window, clock, started, "failed", str(error).splitlines()[0][:500])
+    except BaseException as error:
+        # Ctrl-C and a time limit of Airflow's are ends, too; the text of a defect may hold a value.
+        told = str(error).splitlines()[0][:500] if isinstance(error, KeeplineError) else "stopped: "
+        told += "" if isinstance(error, KeeplineError) else type(error).__name__
+        run = _run(verb, window, clock, started, "failed", told)
         # The error itself is the news; a store that is down must not hide it.
         with suppress(SourceUnavailableError):
             _record(settings, run)

@@ -83,7 +83,7 @@ def score(settings: Settings, day: date) -> None:
 
     compute = DuckDBCompute(settings)
     with stage(settings, "score", Window.day(day)) as clock:
-        exported = settings.exchange_dir / "features.parquet"
+        exported = settings.exchange_dir / "features-score.parquet"
         rows = compute.export(
             f"select * from features.feat_subscription_asof where as_of_date = date '{day}'",  # noqa: S608
             exported,
@@ -145,7 +145,7 @@ def _snapshots(
         "known_on": known_on.isoformat(),
     }
     build(settings, "features", Window(dates[0], known_on + timedelta(days=1)), variables)
-    exported = settings.exchange_dir / "features.parquet"
+    exported = settings.exchange_dir / "features-train.parquet"
     wanted = ", ".join(f"date '{each}'" for each in dates)
     compute.export(
         f"select * from features.feat_subscription_asof where as_of_date in ({wanted})",  # noqa: S608

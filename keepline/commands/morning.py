@@ -35,14 +35,14 @@ def run(settings: Settings, day: date | None) -> None:
     if not _was_done(settings, "history", history):
         _load_history(settings, history)
         windows.append(history)
-    published = _last_published(settings)
-    wanted = day or (days.last_date if published is None else published + timedelta(days=1))
+    following = _following(settings, days)
+    wanted = day or following
     if wanted > days.end_date and day is None:
         out.print(
             f"the operator's data end on {days.end_date}, and that day is published: nothing is left to run"
         )
     else:
-        _check_day(wanted, days)
+        _check_day(wanted, following, days)
         _daily(settings, wanted)
     _show(settings, windows, days)
     out.print(f"all of it took {time.perf_counter() - started:.0f} s")
@@ -112,15 +112,20 @@ def _was_done(settings: Settings, verb: str, window: Window) -> bool:
     return found is not None
 
 
-def _last_published(settings: Settings) -> date | None:
-    with store.connect(settings) as connection:
-        row = connection.execute(
-            "select max(to_date) from ctl.release where status = 'published'"
-        ).fetchone()
-    return None if row is None or row[0] is None else row[0] - timedelta(days=1)
+def _following(settings: Settings, days: demo.Calendar) -> date:
+    """Return the day after the one that readers see: after a rollback that one is run again."""
+    from keepline import release
+
+    current = release.current_release(settings)
+    return days.last_date if current is None else current.window.to_date
 
 
-def _check_day(day: date, days: demo.Calendar) -> None:
+def _check_day(day: date, following: date, days: demo.Calendar) -> None:
+    if day > following and day <= days.end_date:
+        raise UsageError(
+            f"the business days from {following} to {day - timedelta(days=1)} would be left out: run them "
+            f"first, each with `keepline run`"
+        )
     if not days.first_date <= day <= days.end_date:
         raise UsageError(
             f"the operator has no business day {day}: its days are {days.first_date} to {days.end_date}"

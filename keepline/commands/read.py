@@ -156,6 +156,8 @@ def _next(settings: Settings, day: date | None) -> str:
 
 def _command(run: ops.StageRun) -> str:
     """Return the command that repeats a stage."""
+    if run.verb == "history":
+        return "make run (which goes on where it stopped)"
     verb, _, layer = run.verb.partition(" ")
     words = ["keepline", verb, *(["--layer", layer] if layer else [])]
     if run.window == Window.day(run.window.from_date):

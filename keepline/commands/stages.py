@@ -69,12 +69,14 @@ def train(date: DateOption = None) -> None:
     modelling.train(Settings.load(), day_of(date))
 
 
-def score(date: DateOption = None) -> None:
-    """Score every subscription as of the end of a day with the champion model.
+def score(date: DateOption = None, from_: FromOption = None, to: ToOption = None) -> None:
+    """Score every subscription as of the end of each day of the window with the champion model.
 
     Example: keepline score --date 2026-06-30
     """
-    modelling.score(Settings.load(), day_of(date))
+    settings = Settings.load()
+    for day in window_of(date, from_, to).days():
+        modelling.score(settings, day)
 
 
 def stage_release(date: DateOption = None, from_: FromOption = None, to: ToOption = None) -> None:
