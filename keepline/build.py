@@ -287,6 +287,11 @@ def _explain(layer: str, window: Window, failed: list[Any]) -> str:
         lines.append(f"  {kind} {result.node.name} ({where}): {message[:500]}")
     if len(failed) > 5:
         lines.append(f"  and {len(failed) - 5} more")
+    if any("out of sync" in str(result.message) for result in failed):
+        lines.append(
+            f"  columns changed since it was built: keepline build --layer {layer} --full-refresh"
+            f" --from {window.from_date} --to {window.to_date}"
+        )
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from keepline.release.published import is_personal
 from keepline.settings import PROJECT_DIR
 
 TARGET = PROJECT_DIR / "docs" / "dictionary.md"
@@ -19,6 +20,7 @@ HEAD = """# Data dictionary
 
 Written by `make dictionary` from the YAML beside the models: do not edit. Readers find marts in the
 schema `mart` and the star schema in `star`; every view ends with `release_id`, the release it shows.
+Columns that the YAML marks as personal (`meta.pii`, unless masked) are left out: readers do not have them.
 """
 
 
@@ -58,6 +60,8 @@ def _section(schema: str, model: dict[str, Any]) -> Iterator[str]:
     yield f"{_line(model['description'])} Kept as {kept}.\n"
     yield "| column | type | meaning |\n|---|---|---|"
     for column in model["columns"]:
+        if is_personal(column):
+            continue
         meaning = _line(column["description"]).replace("|", "\\|")
         yield f"| `{column['name']}` | {column['data_type']} | {meaning} |"
     yield ""

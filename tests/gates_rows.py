@@ -26,7 +26,12 @@ def real_models() -> dict[str, Model]:
                 publish = raw.get("config", {}).get("meta", {}).get("publish")
                 if publish:
                     columns = {column["name"]: column["data_type"] for column in raw["columns"]}
-                    models[raw["name"]] = Model(raw["name"], layer, publish, columns)
+                    pii = {
+                        column["name"]: column["config"]["meta"]["pii"]
+                        for column in raw["columns"]
+                        if "pii" in column.get("config", {}).get("meta", {})
+                    }
+                    models[raw["name"]] = Model(raw["name"], layer, publish, columns, pii)
     return models
 
 

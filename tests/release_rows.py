@@ -20,12 +20,13 @@ JUNE = date(2026, 6, 1)
 
 @dataclass(frozen=True)
 class Model:
-    """A published dbt model: its folder, its columns and how it is published."""
+    """A published dbt model: its folder, how it is published, its columns and which are personal."""
 
     name: str
     layer: str
     publish: dict[str, str]
     columns: dict[str, str]
+    pii: dict[str, str] = field(default_factory=dict)
 
     @property
     def relation(self) -> str:
@@ -43,6 +44,7 @@ class Model:
             "config": {"meta": {"publish": self.publish}},
             "columns": {
                 name: {"name": name, "data_type": kind, "description": f"The {name}."}
+                | ({"config": {"meta": {"pii": self.pii[name]}}} if name in self.pii else {})
                 for name, kind in self.columns.items()
             },
         }

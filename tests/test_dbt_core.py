@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from keepline.build import BuildFailedError, build
 from keepline.compute.duckdb import DuckDBCompute
 from keepline.contract import Column, load_contract
 from keepline.errors import BadDataError, UsageError
+from keepline.release.published import from_manifest
 from keepline.settings import Settings
 from keepline.window import Window
 
@@ -299,6 +301,29 @@ def test_partitions_are_replaced_whole_and_no_others(warehouse: Warehouse) -> No
     assert compute.replace_partition("ml.score", columns, [], "score_date", [D1]) == 0
 
     assert warehouse.rows("select * from ml.score") == [(D2, "s1")]
+
+
+def test_no_published_column_is_personal(warehouse: Warehouse) -> None:
+    warehouse.run(Window.day(D1))
+    path = warehouse.settings.home / "dbt_target" / "demo" / "manifest.json"
+    nodes = json.loads(path.read_text())["nodes"]
+    pii = {
+        (node["name"], column["name"]): column["config"]["meta"]["pii"]
+        for node in nodes.values()
+        for column in node.get("columns", {}).values()
+        if "pii" in column.get("config", {}).get("meta", {})
+    }
+    assert pii["dim_customer", "birth_date"] == "personal"
+
+    published = {
+        (table.model, column) for table in from_manifest(path) for column in table.column_names
+    }
+
+    assert {pii.get(column) for column in published} == {None, "masked"}
+    # A pseudonym is called a hash: none may have lost its mark.
+    assert [column for column in published if column[1].endswith("_hash")] == []
+    assert ("dim_customer", "birth_date") not in published
+    assert ("dim_customer", "birth_year") in published
 
 
 def test_unit_tests_of_the_core_pass(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def movement(rows: list[Row], month: date) -> Counter[str]:
     sums: Counter[str] = Counter()
     for row in rows:
         if row["month_start"] == month:
-            sums.update({name: row[name] for name in row if isinstance(row[name], int)})
+            sums.update({name: row[name] for name in row if type(row[name]) is int})
     return sums
 
 
@@ -162,6 +162,11 @@ def test_movement_balances_and_is_restated_by_what_becomes_known_later(whole):
     assert movement(rows, date(2026, 2, 1)) == moved + Counter(opening=7, gross_adds=1, closing=8)
     # s3 left on 28 April, known on 2 May; s4 moved to another brand.
     assert movement(rows, date(2026, 4, 1)) == moved + Counter(opening=8, churn=1, closing=7)
+    # A silence that began on 2 February is a loss by 3 May: prepaid losses of February still come.
+    prepaid = {row["month_start"]: row["is_settled"] for row in rows if "prepaid" in row.values()}
+    assert [month for month in prepaid if not prepaid[month]] == [
+        date(2026, month, 1) for month in (2, 3, 4, 5)
+    ]
     for row in rows:
         came, went = row["gross_adds"] + row["migration_in"], row["migration_out"] + row["churn"]
         assert row["opening"] + came - went == row["closing"]
@@ -187,13 +192,14 @@ def test_rfm_equals_a_naive_count_of_the_rows(whole):
     }
     month_end = date(2026, 4, 30)
     window = set(days(date(2026, 1, 31), month_end))
+    months = set(days(date(2026, 2, 1), month_end))
     assert set(found) == {f"s{n}" for n in range(1, 9)}  # that s3 has left is not known yet
     for line, row in found.items():
         active = set(own_days(rows, line))
-        money = sum(row_["paid_amt"] * 100 / 1.06 for row_ in paid(rows, "recharge", line, window))
+        money = sum(row_["paid_amt"] * 100 / 1.06 for row_ in paid(rows, "recharge", line, months))
         if int(line[1:]) % 2:
             money = sum(
-                row_["tax_excl_amt"] * 100 for row_ in paid(rows, "bill_line", line, window)
+                row_["tax_excl_amt"] * 100 for row_ in paid(rows, "bill_line", line, months)
             )
         assert row["frequency"] == len(active & window), line
         assert row["recency_days"] == (month_end - max(d for d in active if d <= month_end)).days

@@ -65,10 +65,6 @@ BROKEN = {
         f" or subscription_id = 's057'",
         ("dim_subscription", "msisdn_masked"),
     ),
-    "a pseudonym that is a number": (
-        f"update core.dim_subscription set msisdn_hash = '{PHONE}' where subscription_id = 's058'",
-        ("dim_subscription", "pseudonyms are hashes"),
-    ),
     "a score of nobody": (
         f"update {RISK} set subscription_id = 'nobody' where subscription_id = 's059'",
         ("churn_risk_daily", "strangers"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,6 @@ import pytest
 from models_ml.churn.errors import SnapshotError
 from models_ml.churn.immutable import sha256_of_file
 from models_ml.churn.snapshot import (
-    find_snapshot,
     open_snapshot,
     read_frame,
     write_snapshot,
@@ -34,13 +35,19 @@ def features(usage_days: list[int], day: date = DAY) -> pa.Table:
     )
 
 
+def current(features_dir: Path) -> str:
+    """Return the id of the snapshot that the day's manifest calls the current one."""
+    manifest = features_dir / f"as_of_date={DAY}" / "_manifest.json"
+    return json.loads(manifest.read_text())["current"]
+
+
 def test_the_id_is_the_hash_of_the_file(tmp_path):
     snapshot = write_snapshot(features([3, 1]), tmp_path, DAY)
 
     assert snapshot.sha256 == sha256_of_file(snapshot.path)
     assert snapshot.snapshot_id == snapshot.sha256[:16]
     assert snapshot.rows == 2
-    assert find_snapshot(tmp_path, DAY) == open_snapshot(snapshot.path) == snapshot
+    assert open_snapshot(snapshot.path) == snapshot
 
 
 def test_order_of_rows_and_columns_does_not_matter(tmp_path):
@@ -79,18 +86,19 @@ def test_other_features_of_the_same_day_are_refused(tmp_path):
     with pytest.raises(SnapshotError, match=f"already holds snapshot {first.snapshot_id}"):
         write_snapshot(features([4]), tmp_path, DAY)
 
-    assert find_snapshot(tmp_path, DAY) == first
+    assert current(tmp_path) == open_snapshot(first.path).snapshot_id
 
 
 def test_a_rerun_adds_a_snapshot_and_keeps_the_old_one(tmp_path):
     first = write_snapshot(features([3]), tmp_path, DAY)
     second = write_snapshot(features([4]), tmp_path, DAY, rerun=True)
 
-    assert find_snapshot(tmp_path, DAY) == second
+    assert current(tmp_path) == second.snapshot_id
     assert open_snapshot(first.path) == first
 
     back = write_snapshot(features([3]), tmp_path, DAY, rerun=True)
-    assert back == find_snapshot(tmp_path, DAY) == first
+    assert back == open_snapshot(first.path) == first
+    assert current(tmp_path) == first.snapshot_id
 
 
 def test_a_changed_file_is_noticed(tmp_path):

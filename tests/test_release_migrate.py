@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import psycopg
 import pytest
@@ -100,6 +101,56 @@ def test_a_contract_that_breaks_readers_is_refused_once_something_is_published(
         project.migrate((RISK, changed, LINES))
 
     assert project.rows("select distinct segment from mart.rfm_month") == [("Loyal",)]
+
+
+def test_a_reader_has_no_personal_column(project):
+    people = Model(
+        "dim_customer",
+        "core",
+        {"kind": "state"},
+        {"customer_id": "varchar", "birth_date": "date", "birth_year": "integer"}
+        | {"id_no_hash": "varchar", "msisdn_masked": "varchar"},
+        {"birth_date": "personal", "id_no_hash": "pseudonym", "msisdn_masked": "masked"},
+    )
+    project.migrate((*project.models, people))
+    project.fill_all(run=1)
+    project.fill(people, [("c1", date(1990, 6, 1), 1990, "ab12", "138****1234")])
+    project.publish()
+
+    shown = project.rows("select customer_id, birth_year, msisdn_masked from star.dim_customer")
+    assert shown == [("c1", 1990, "138****1234")]
+    for schema in ("star", "store"):
+        for column in ("birth_date", "id_no_hash"):
+            with pytest.raises(psycopg.errors.UndefinedColumn):
+                project.rows(f"select {column} from {schema}.dim_customer")
+
+
+def test_a_column_that_turns_out_to_be_personal_goes_from_every_release(project):
+    project.fill_all(run=1)
+    project.publish(DAY_1)
+    project.fill_all(run=2)
+    project.publish(DAY_2)
+    guarded = (
+        replace(RISK, pii={"churn_probability": "personal"}),
+        RFM,
+        replace(LINES, pii={"activated_date": "pseudonym"}),
+    )
+
+    assert project.migrate(guarded).changed == ("churn_risk_daily", "dim_subscription")
+    for name in ("star.dim_subscription", "store.dim_subscription"):
+        with pytest.raises(psycopg.errors.UndefinedColumn):
+            project.rows(f"select activated_date from {name}")
+    for name in ("mart.churn_risk_daily", "mart.churn_risk_latest", "store.churn_risk_daily"):
+        with pytest.raises(psycopg.errors.UndefinedColumn):
+            project.rows(f"select churn_probability from {name}")
+    assert project.rows("select distinct run, is_current from star.dim_subscription") == [(2, True)]
+    release.rollback(project.settings)
+    assert project.rows("select distinct run from star.dim_subscription") == [(1,)]
+
+    project.fill_all(run=3)
+    project.publish(DAY_2)
+    assert project.rows("select distinct run from mart.churn_risk_latest", "marketing") == [(3,)]
+    assert project.migrate() == release.MigrationReport((), ())
 
 
 def test_a_withdrawn_model_stays_readable_until_its_releases_are_over(project):

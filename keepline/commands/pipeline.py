@@ -74,8 +74,9 @@ def check(settings: Settings, window: Window) -> None:
         clock.message = _verdict(results)
 
 
-def build(settings: Settings, layer: str, window: Window) -> None:
+def build(settings: Settings, layer: str, window: Window, *, full_refresh: bool = False) -> None:
     """Build one dbt layer and test it; features describe the end of every day of the window."""
+    from keepline.build import BuildFailedError
     from keepline.build import build as build_layer
 
     asked = {
@@ -83,12 +84,22 @@ def build(settings: Settings, layer: str, window: Window) -> None:
         "known_on": window.last_date.isoformat(),
     }
     with stage(settings, f"build {layer}", window) as clock, progress("build") as update:
-        results = build_layer(settings, layer, window, asked, progress=update)
-        with store.connect(settings) as connection:
-            ops.record_models(connection, window, results)
+        try:
+            results = build_layer(
+                settings, layer, window, asked, full_refresh=full_refresh, progress=update
+            )
+        except BuildFailedError as failed:
+            _record_models(settings, window, failed.results)
+            raise
+        _record_models(settings, window, results)
         models = [result for result in results if result.rows is not None]
         clock.rows = sum(result.rows or 0 for result in models)
         clock.message = f"{len(models)} models, {len(results) - len(models)} tests"
+
+
+def _record_models(settings: Settings, window: Window, results: Sequence[ops.ModelRun]) -> None:
+    with store.connect(settings) as connection:
+        ops.record_models(connection, window, results)
 
 
 def stage_release(settings: Settings, window: Window) -> None:

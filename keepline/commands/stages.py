@@ -51,6 +51,10 @@ def build(
     from_: FromOption = None,
     to: ToOption = None,
     layer: Annotated[str, typer.Option("--layer", help=f"One of {', '.join(LAYERS)}.")] = "core",
+    full_refresh: Annotated[
+        bool,
+        typer.Option("--full-refresh", help="Rebuild from all that is loaded: after new columns."),
+    ] = False,
 ) -> None:
     """Build and test one layer of the dbt project for the window.
 
@@ -58,7 +62,7 @@ def build(
     """
     if layer not in LAYERS:
         raise UsageError(f"no layer {layer!r}: choose one of {', '.join(LAYERS)}")
-    pipeline.build(Settings.load(), layer, window_of(date, from_, to))
+    pipeline.build(Settings.load(), layer, window_of(date, from_, to), full_refresh=full_refresh)
 
 
 def train(date: DateOption = None) -> None:

@@ -1,4 +1,7 @@
-"""What is published: the models that say so in their dbt contract (`meta.publish`)."""
+"""What is published: the models that say so in their dbt contract (`meta.publish`).
+
+Columns marked `meta.pii` stay behind, for readers see nothing personal; a masked value is not.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ STORE_TYPES = {
 DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 # Columns of the store's own: a model cannot bear them.
 OWN_COLUMNS = ("part_id", "release_id")
+MASKED = "masked"
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class PublishedTable:
         kind: `state` (one whole copy per release), `day` or `month` (one part per period).
         period: date column that says which period a row belongs to; None for kind state.
         description: what a row is, for people.
-        columns: in the order of the contract.
+        columns: those that readers see, in the order of the contract.
+        withheld: names of the personal columns, which stay in the compute engine.
     """
 
     name: str
@@ -62,10 +67,11 @@ class PublishedTable:
     period: str | None
     description: str
     columns: tuple[PublishedColumn, ...]
+    withheld: tuple[str, ...] = ()
 
     @property
     def column_names(self) -> list[str]:
-        """Names of the columns, in the order of the contract."""
+        """Names of the columns that readers see, in the order of the contract."""
         return [column.name for column in self.columns]
 
     @property
@@ -132,8 +138,20 @@ def from_store(connection: Connection, *, with_withdrawn: bool = False) -> list[
     ]
 
 
+def is_personal(column: Mapping[str, Any]) -> bool:
+    """Say whether a column of a model's YAML or of dbt's manifest must be kept from readers.
+
+    Any `meta.pii` but `masked` does that, a misspelt one too.
+    """
+    return _meta(column).get("pii") not in (None, MASKED)
+
+
+def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    return node.get("config", {}).get("meta") or node.get("meta") or {}
+
+
 def _publish(node: Mapping[str, Any]) -> object:
-    return (node.get("config", {}).get("meta") or node.get("meta") or {}).get("publish")
+    return _meta(node).get("publish")
 
 
 def _table(node: Mapping[str, Any]) -> PublishedTable:
@@ -143,7 +161,10 @@ def _table(node: Mapping[str, Any]) -> PublishedTable:
             f"{where}: meta.publish is {publish!r}; write {{kind: state}} or "
             "{kind: day, period: <date column>} or {kind: month, period: <date column>}"
         )
-    columns = tuple(_column(raw, where) for raw in node["columns"].values())
+    withheld = tuple(raw["name"] for raw in node["columns"].values() if is_personal(raw))
+    columns = tuple(
+        _column(raw, where) for raw in node["columns"].values() if raw["name"] not in withheld
+    )
     kind, period = publish["kind"], publish.get("period")
     dates = [column.name for column in columns if column.store_type == "date"]
     if kind == STATE:
@@ -164,6 +185,7 @@ def _table(node: Mapping[str, Any]) -> PublishedTable:
         period=period,
         description=" ".join(node["description"].split()),
         columns=columns,
+        withheld=withheld,
     )
 
 

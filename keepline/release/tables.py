@@ -52,6 +52,8 @@ def bring_up_to_date(
 ) -> None:
     """Create or change the stored table, its row security and its views.
 
+    A column that the contract now marks as personal goes, from all kept releases.
+
     Args:
         connection: of the store, inside a transaction.
         table: the published model.
@@ -63,6 +65,8 @@ def bring_up_to_date(
     """
     found = columns_in_store(connection, table.name)
     wanted = {column.name: column.store_type for column in table.columns}
+    personal = [column.name for column in found if column.name in table.withheld]
+    found = [column for column in found if column.name not in personal]
     broken = [column for column in found if wanted.get(column.name) != column.store_type]
     if broken or (found and _is_partitioned_otherwise(connection, table)):
         if not may_rebuild:
@@ -82,6 +86,7 @@ def bring_up_to_date(
     if not found:
         _create(connection, table)
     else:
+        _forget(connection, table, personal)
         known = {column.name for column in found}
         for column in table.columns:
             if column.name not in known:
@@ -160,6 +165,22 @@ def _create(connection: Connection, table: PublishedTable) -> None:
     if table.period is not None:
         connection.execute(
             sql.SQL("create index on {} ({}, part_id)").format(name, sql.Identifier(table.period))
+        )
+
+
+def _forget(connection: Connection, table: PublishedTable, personal: list[str]) -> None:
+    """Drop columns of a stored table; the views, which show them, are made again afterwards."""
+    if not personal:
+        return
+    for view in names_of_views(table):
+        connection.execute(
+            sql.SQL("drop view if exists {}").format(sql.Identifier(*view.split(".")))
+        )
+    for column in personal:
+        connection.execute(
+            sql.SQL("alter table {} drop column {}").format(
+                sql.Identifier(STORE, table.name), sql.Identifier(column)
+            )
         )
 
 

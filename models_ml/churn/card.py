@@ -37,6 +37,12 @@ def model_card(models: ModelSet) -> str:
         "the as-of date. Only subscriptions with three full months on net are learned and scored; "
         "labels count only once they have matured; excluded ones (administrative) are left out.",
         "",
+        "A prepaid line is lost by a silence of `inactivity_days` (`param_churn_definition`). Such a "
+        "silence counts as leaving not only when it begins in those days, but also when it began before "
+        f"them and did not end: in the {label.gap_days} days after the as-of date, or before the as-of "
+        "date, if the line had by then been silent for at most `reachable_silence_days`. So a part of "
+        "the prepaid losses had begun when the features were taken.",
+        "",
         "A line that has been silent for more than `reachable_silence_days` of `param_risk_tier` is "
         "neither learned nor measured here. It is scored, and its probability, though extrapolated, "
         "is shown; but the tier tells whether a contact pays, not how probable a loss is, and no "

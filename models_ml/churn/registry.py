@@ -92,20 +92,6 @@ def champion_version(models_dir: Path) -> str | None:
     return version
 
 
-def describe_champion(models_dir: Path) -> dict[str, Any] | None:
-    """Return the champion's `model.json` with its `version`, for reports; None when there is none.
-
-    Raises:
-        ModelVerificationError: the champion is not as it was written.
-    """
-    version = champion_version(models_dir)
-    if version is None:
-        return None
-    folder = models_dir / version
-    document, _ = _parse(folder, _verified_files(folder))
-    return document | {"version": version}
-
-
 def promote(models_dir: Path, version: str) -> None:
     """Make a stored version the champion, after verifying it.
 

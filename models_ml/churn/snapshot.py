@@ -131,19 +131,6 @@ def write_snapshot(
     )
 
 
-def find_snapshot(features_dir: Path, as_of_date: date) -> Snapshot:
-    """Return the current snapshot of a date.
-
-    Raises:
-        SnapshotError: there is none.
-    """
-    folder = features_dir / f"{AS_OF}={as_of_date.isoformat()}"
-    current = _read_manifest(folder)["current"]
-    if current is None:
-        raise SnapshotError(f"{folder} holds no snapshot: export the features of that day first")
-    return open_snapshot(folder / f"features-{current}.parquet")
-
-
 def open_snapshot(path: Path) -> Snapshot:
     """Return a stored snapshot after comparing its bytes with its manifest.
 

@@ -99,6 +99,7 @@ select
     province_code,
     gender,
     birth_date,
+    cast(extract(year from birth_date) as integer) as birth_year,
     marital_status,
     employment_status,
     id_no_hash,

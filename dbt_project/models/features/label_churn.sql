@@ -52,15 +52,36 @@ spans as (
 
 ),
 
+definitions as (
+
+    select * from {{ ref('param_churn_definition') }}
+
+    where
+        key = 'inactivity_days'
+        and valid_from <= {{ known_on() }}
+        and valid_to > {{ known_on() }}
+
+),
+
+-- A loss by silence shows itself when the silence is over; other losses have days of their own.
 maturities as (
 
     select
         scope as payment_type,
         cast(value as integer) as maturity_days
 
-    from thresholds
+    from definitions
 
-    where key = 'label_maturity_days'
+    union all
+
+    select
+        thresholds.scope as payment_type,
+        cast(thresholds.value as integer) as maturity_days
+
+    from thresholds
+    left join definitions on thresholds.scope = definitions.scope
+
+    where thresholds.key = 'label_maturity_days' and definitions.scope is null
 
 ),
 

@@ -22,6 +22,20 @@ subscription_months as (
 
 ),
 
+known_until as (
+
+    select max(load_date_max) as last_date from {{ ref('fct_subscription_month') }}
+
+),
+
+definitions as (
+
+    select * from {{ ref('param_churn_definition') }}
+
+    where key = 'inactivity_days'
+
+),
+
 placed as (
 
     select
@@ -91,21 +105,50 @@ moves as (
 
     from placed
 
+),
+
+counted as (
+
+    select
+        month_start,
+        {{ add_days(add_months('month_start', 1), -1) }} as month_end,
+        province_code,
+        brand_code,
+        payment_type,
+        activation_channel,
+        {{ as_bigint('sum(opening_cnt)') }} as opening,
+        {{ as_bigint('sum(gross_add_cnt)') }} as gross_adds,
+        {{ as_bigint('sum(migration_in_cnt)') }} as migration_in,
+        {{ as_bigint('sum(migration_out_cnt)') }} as migration_out,
+        {{ as_bigint('sum(churn_cnt)') }} as churn,
+        {{ as_bigint('sum(closing_cnt)') }} as closing
+
+    from moves
+
+    group by month_start, province_code, brand_code, payment_type, activation_channel
+
 )
 
 select
-    month_start,
-    province_code,
-    brand_code,
-    payment_type,
-    activation_channel,
-    {{ as_bigint('sum(opening_cnt)') }} as opening,
-    {{ as_bigint('sum(gross_add_cnt)') }} as gross_adds,
-    {{ as_bigint('sum(migration_in_cnt)') }} as migration_in,
-    {{ as_bigint('sum(migration_out_cnt)') }} as migration_out,
-    {{ as_bigint('sum(churn_cnt)') }} as churn,
-    {{ as_bigint('sum(closing_cnt)') }} as closing
+    counted.month_start,
+    counted.province_code,
+    counted.brand_code,
+    counted.payment_type,
+    counted.activation_channel,
+    counted.opening,
+    counted.gross_adds,
+    counted.migration_in,
+    counted.migration_out,
+    counted.churn,
+    counted.closing,
+    -- A silence that begins on the month's last day is a loss only after all of its days.
+    {{ add_days('counted.month_end', 'coalesce(definitions.value, 0)') }} <= known_until.last_date
+        as is_settled
 
-from moves
-
-group by month_start, province_code, brand_code, payment_type, activation_channel
+from counted
+cross join known_until
+left join definitions
+    on
+        counted.payment_type = definitions.scope
+        and known_until.last_date >= definitions.valid_from
+        and known_until.last_date < definitions.valid_to

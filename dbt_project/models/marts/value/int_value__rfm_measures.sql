@@ -217,6 +217,7 @@ money as (
 
 ),
 
+-- Whole calendar months: 90 days hold two or three bills, as the day of the bill falls.
 revenues as (
 
     select
@@ -228,7 +229,7 @@ revenues as (
 
     from months
     inner join money
-        on months.first_day_90d <= money.event_date and months.month_end >= money.event_date
+        on months.m3_start <= money.event_date and months.month_end >= money.event_date
 
     group by months.month_start, money.subscription_id
 

@@ -1,4 +1,5 @@
--- Grain: one row per month, province and brand, and one for all of them (ALL, ALL).
+-- Grain: one row per month, province and brand (level province_brand), and one for all of them
+-- (level all, province and brand ALL). The levels count the same lines: never sum both.
 -- Do 20 % of the subscriptions make 80 % of the revenue? Only months that have ended.
 
 {{ config(**replace_rows("month_start >= {{ first_restated_month() }}")) }}
@@ -68,6 +69,7 @@ cells as (
 
     select
         month_start,
+        'province_brand' as level, -- noqa: RF04
         province_code,
         brand_code,
         subscription_id,
@@ -79,6 +81,7 @@ cells as (
 
     select
         month_start,
+        'all' as level, -- noqa: RF04
         'ALL' as province_code,
         'ALL' as brand_code,
         subscription_id,
@@ -92,17 +95,20 @@ ranked as (
 
     select
         month_start,
+        level,
         province_code,
         brand_code,
         revenue_fen,
         row_number() over (
-            partition by month_start, province_code, brand_code
+            partition by month_start, level, province_code, brand_code
             order by revenue_fen desc, subscription_id asc
         ) as revenue_rank,
-        count(*) over (partition by month_start, province_code, brand_code) as subscriptions,
-        sum(revenue_fen) over (partition by month_start, province_code, brand_code) as total_fen,
+        count(*) over (partition by month_start, level, province_code, brand_code)
+            as subscriptions,
+        sum(revenue_fen) over (partition by month_start, level, province_code, brand_code)
+            as total_fen,
         sum(revenue_fen) over (
-            partition by month_start, province_code, brand_code
+            partition by month_start, level, province_code, brand_code
             order by revenue_fen desc, subscription_id asc
             rows between unbounded preceding and current row
         ) as running_fen
@@ -115,6 +121,7 @@ measured as (
 
     select
         ranked.month_start,
+        ranked.level,
         ranked.province_code,
         ranked.brand_code,
         max(ranked.subscriptions) as subscriptions,
@@ -149,12 +156,13 @@ measured as (
             and ranked.month_start >= limits.revenue_from
             and ranked.month_start < limits.revenue_to
 
-    group by ranked.month_start, ranked.province_code, ranked.brand_code
+    group by ranked.month_start, ranked.level, ranked.province_code, ranked.brand_code
 
 )
 
 select
     month_start,
+    level,
     province_code,
     brand_code,
     {{ as_bigint('subscriptions') }} as subscriptions,

@@ -1,6 +1,6 @@
 -- Grain: one row per subscription and month that has ended, for lines in service at its end.
--- Recency, frequency and money as known now of the 90 days up to the month's last day; scores
--- 1 (worst) to 5 within brand and payment type.
+-- Recency and frequency (90 days) up to the month's last day and money of the three calendar months
+-- that end with it, all as known now; scores 1 (worst) to 5 within brand and payment type.
 
 {{ config(**replace_rows("month_start >= {{ first_rfm_month() }}")) }}
 

@@ -1,58 +1,31 @@
-"""The simulated operator: reproducible, balanced, readable through the contract, and true to its truth."""
+"""The simulated operator: balanced, readable through the contract, and true to its truth."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 import duckdb_extension_postgres_scanner
 import psycopg
-import pyarrow as pa
 import pytest
 import yaml
+from simulated import PASSWORD, START, Demo
 
 from keepline.contract import Table, load_contract
 from keepline.embedded import EmbeddedPostgres
-from keepline.simulator import SimulationSummary, generate, simulate
-from keepline.simulator.course import Course
-from keepline.simulator.drops import Drop, write_drop
-from keepline.simulator.truth import write_truth
+from keepline.simulator import simulate
 
 PROJECT = Path(__file__).parent.parent
 CONTRACT = load_contract(PROJECT / "dbt_project")
 OPERATOR = yaml.safe_load((PROJECT / "operators" / "demo.yml").read_text())
-START = date(2025, 11, 1)
 DAYS, MORNINGS = 130, 10
-PASSWORD = "test-extractor"
 CDR_TABLES = ("cdr_voice", "cdr_sms", "cdr_data")
 # The text of a value as the contract accepts it; see the kinds of broken rows in the truth.
 READABLE_AMOUNT = r"regexp_full_match({}, '-?\d+(\.\d{{1,2}})?')"
-
-
-@dataclass
-class Demo:
-    """A simulated operator in a database of its own."""
-
-    server: EmbeddedPostgres
-    database: str
-    drops: Path
-    truth: Path
-    summary: SimulationSummary
-
-    def admin(self) -> psycopg.Connection:
-        return psycopg.connect(self.server.dsn(self.database))
-
-    def reader(self) -> psycopg.Connection:
-        return psycopg.connect(self.server.dsn(self.database, "extractor", PASSWORD))
-
-    def all(self, query: str) -> list[tuple]:
-        with self.reader() as connection:
-            return connection.execute(query).fetchall()
 
 
 @pytest.fixture(scope="module")
@@ -103,54 +76,7 @@ def whole(demo: Demo) -> tuple[date, date]:
     return demo.summary.first_day, demo.summary.last_day
 
 
-# -- reproducible --------------------------------------------------------------------------------
-
-
-def days_of(subscribers: int, days: int, seed: int) -> list:
-    return list(generate(subscribers=subscribers, days=days, seed=seed, start=START))
-
-
-def test_the_same_seed_gives_the_same_rows_and_the_same_bytes():
-    assert days_of(40, 12, seed=3) == days_of(40, 12, seed=3)
-
-
-def test_another_seed_gives_another_operator():
-    assert days_of(40, 2, seed=3) != days_of(40, 2, seed=4)
-
-
-def test_the_history_does_not_depend_on_how_many_mornings_follow():
-    short, long = days_of(60, 45, seed=3), days_of(60, 70, seed=3)
-
-    assert short == long[:45]
-
-
-def test_the_truth_of_a_longer_run_begins_with_the_truth_of_a_shorter_one(tmp_path: Path):
-    for name, days in (("short", 40), ("long", 60)):
-        course = Course(150, 3, START)
-        for _ in course.days(days):
-            pass
-        write_truth(tmp_path / name, course, [])
-
-    decided = f"where decided_date < date '{START + timedelta(days=40)}'"
-    read = "select * from read_parquet('{}/churn_truth.parquet') "
-    short = duckdb.sql(read.format(tmp_path / "short")).fetchall()
-    long = duckdb.sql(read.format(tmp_path / "long") + decided).fetchall()
-    assert short
-    assert short == long
-
-
-def test_a_drop_is_the_same_file_whenever_it_is_written(tmp_path: Path):
-    drop = Drop("cdr_sms", b"usage_id\nM1\n", 1, {"charge_fen": 0})
-
-    write_drop(tmp_path / "a", START, [drop])
-    write_drop(tmp_path / "b", START, [drop])
-
-    for name in ("cdr_sms.csv.gz", "manifest.json"):
-        first, second = (tmp_path / k / str(START) / name for k in "ab")
-        assert first.read_bytes() == second.read_bytes()
-
-
-# -- drops ---------------------------------------------------------------------------------------
+# -- drops ----------------------------------------------------------------------------------------
 
 
 def test_there_is_a_drop_for_every_day_and_its_manifest_is_right(demo: Demo):
@@ -252,7 +178,7 @@ def test_a_late_record_comes_with_the_drop_of_the_day_it_was_handed_over(demo: D
     assert latest == 5
 
 
-# -- databases -----------------------------------------------------------------------------------
+# -- databases ------------------------------------------------------------------------------------
 
 
 def test_the_reader_can_read_everything_and_change_nothing(demo: Demo):
@@ -355,7 +281,7 @@ def test_nothing_is_recorded_outside_the_run(demo: Demo):
             assert outside == [(0,)], name
 
 
-# -- the contract --------------------------------------------------------------------------------
+# -- the contract ---------------------------------------------------------------------------------
 
 
 def test_the_operator_file_fills_every_table_of_the_contract():
@@ -410,96 +336,7 @@ def test_a_window_of_one_day_holds_that_day_only(demo: Demo, duck: duckdb.DuckDB
     assert rows[0] == rows[1] > 0
 
 
-# -- people --------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def lives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Course, duckdb.DuckDBPyConnection]:
-    """A year of a bigger operator: its truth, and the events of each line and day."""
-    course = Course(1500, 11, START)
-    usage: list[tuple] = []
-    for day in course.days(365):
-        for name, made in day.records.items():
-            direction = made.rows["direction.0"] if name != "cdr_data" else None
-            lines = (
-                made.rows["subscription_id.0"]
-                if direction is None
-                else (made.rows["subscription_id.0"][direction == b"out"])
-            )
-            usage += [(day.date, line) for line in lines.tolist()]
-    folder = tmp_path_factory.mktemp("lives")
-    write_truth(folder, course, [])
-    connection = duckdb.connect()
-    table = pa.table({"day": [d for d, _ in usage], "line": [line.decode() for _, line in usage]})
-    connection.register("events", table)
-    connection.execute(
-        "create table usage as select line, day, count(*) as events from events group by all"
-    )
-    for name in ("churn_truth", "stay_truth", "base_truth"):
-        connection.execute(f"create table {name} as select * from '{folder}/{name}.parquet'")
-    return course, connection
-
-
-def test_two_to_four_in_a_hundred_leave_each_month(lives: tuple[Course, duckdb.DuckDBPyConnection]):
-    course, _ = lives
-
-    assert 0.02 < course.monthly_churn(365) < 0.04
-    for month in range(12):
-        days = slice(30 * month, 30 * month + 30)
-        rate = sum(course.left[days]) / (sum(course.lines_in_use[days]) / 30)
-        assert 0.012 < rate < 0.05, month
-    assert 0.85 < course.lines_in_use[-1] / 1500 < 1.2
-
-
-def test_every_cause_and_every_way_to_leave_occurs(lives: tuple[Course, duckdb.DuckDBPyConnection]):
-    _, db = lives
-    causes = dict(db.sql("select cause, count(*) from churn_truth group by all").fetchall())
-    kinds = dict(db.sql("select kind, count(*) from churn_truth group by all").fetchall())
-
-    assert len(causes) == 8
-    assert len(kinds) == 5
-    assert kinds["silent"] > kinds["termination"] > kinds["administrative"]
-    assert max(causes.values()) < 0.4 * sum(causes.values())
-
-
-def test_who_fades_away_uses_less_in_the_weeks_before(
-    lives: tuple[Course, duckdb.DuckDBPyConnection],
-):
-    _, db = lives
-
-    def ratio(where: str) -> float:
-        """Outgoing events of the last 14 days to those of days 61 to 90 before leaving, per day."""
-        recent, before = db.sql(
-            f"""
-            select
-                sum(events) filter (day >= leave_date - 14) / 14,
-                sum(events) filter (day < leave_date - 60) / 30
-            from churn_truth
-            join base_truth using (subscription_id)
-            join usage on line = subscription_id and day >= leave_date - 90 and day < leave_date
-            where leave_date between date '2026-02-15' and date '2026-10-25'
-            and activated_date < leave_date - 90 and {where}
-            """
-        ).fetchone()
-        return recent / before
-
-    fading = ratio("cause = 'declining_usage' and shows_signs")
-    pulled = ratio("cause = 'competitor_pull' and shows_signs")
-    sudden = ratio("cause = 'no_sign'")
-    assert fading < 0.5
-    assert pulled < 0.7
-    assert 0.75 < sudden < 1.3
-
-
-def test_some_show_the_signs_and_stay(lives: tuple[Course, duckdb.DuckDBPyConnection]):
-    _, db = lives
-    leave, unseen, stay = db.sql(
-        """select count(*), count(*) filter (not shows_signs), (select count(*) from stay_truth)
-        from churn_truth"""
-    ).fetchone()
-
-    assert 0.15 < stay / leave < 0.8
-    assert 0.05 < unseen / leave < 0.3
+# -- people ---------------------------------------------------------------------------------------
 
 
 def test_a_silent_line_is_never_used_again_and_never_terminated(demo: Demo):
@@ -545,62 +382,3 @@ def test_a_number_that_leaves_is_ported_on_the_day_it_leaves(demo: Demo):
     for line, day, operator in truth:
         states = ["eligibility_query", "authorised", "requested", "completed"]
         assert ported[line] == (day, operator, states)
-
-
-# -- running it again ----------------------------------------------------------------------------
-
-
-def test_a_second_run_replaces_the_first_and_a_failed_one_leaves_the_databases(
-    postgres: EmbeddedPostgres, tmp_path: Path
-):
-    postgres.ensure_database("again")
-    dsn = postgres.dsn("again")
-
-    def run(seed: int, days: int, stop_at: int = 0) -> None:
-        def progress(_what: str, done: int, _total: int) -> None:
-            if done == stop_at:
-                raise KeyboardInterrupt
-
-        simulate(
-            dsn,
-            tmp_path / "drops",
-            tmp_path / "truth",
-            subscribers=30,
-            days=days,
-            seed=seed,
-            start=START,
-            mornings=1,
-            progress=progress,
-            extractor_password=PASSWORD,
-        )
-
-    def recharges() -> list[tuple]:
-        with psycopg.connect(dsn) as connection:
-            return connection.execute("select * from ocs.recharge order by 1").fetchall()
-
-    run(seed=1, days=9)
-    first = recharges()
-    run(seed=2, days=6)
-    second = recharges()
-    with pytest.raises(KeyboardInterrupt):
-        run(seed=3, days=9, stop_at=4)
-
-    assert first != second
-    assert recharges() == second
-    run(seed=2, days=6)
-    assert recharges() == second
-    assert len(list((tmp_path / "drops").iterdir())) == 7
-
-
-def test_a_size_that_makes_no_sense_is_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match="subscribers=3"):
-        simulate(
-            "host=nowhere",
-            tmp_path,
-            tmp_path,
-            subscribers=3,
-            days=10,
-            seed=1,
-            start=START,
-            extractor_password=PASSWORD,
-        )
