@@ -16,10 +16,10 @@ export GX_ANALYTICS_ENABLED := false
 export SCARF_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-deep lint format airflow doctor bench dictionary lock clean
+.PHONY: help setup setup-dev run test test-deep lint format airflow doctor bench dictionary lock stop clean
 
 help: ## Show these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.run-ready ## Install what keepline runs on, from the hash-pinned lock
 setup-dev: $(VENV)/.dev-ready ## Install what the tests and the linters need, too
@@ -28,13 +28,13 @@ $(VENV)/.run-ready: requirements.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh bin/system-packages python3-venv libgomp1
 	@echo "setting up $(VENV) from requirements.lock (about 200 packages, a minute or two) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements.lock
-	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip install -qq --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev-ready: $(VENV)/.run-ready requirements-dev.lock
 	@sh bin/system-packages chromium
-	@$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements-dev.lock
+	@$(BIN)/pip install -qq --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
 run: $(VENV)/.run-ready ## Publish a risk table: the last business day, then the next one each time (OPERATOR=demo)
@@ -75,6 +75,9 @@ lock: ## Resolve requirements*.in again (needs uv)
 		--no-emit-index-url --no-annotate --quiet --upgrade
 	@uv pip compile requirements-dev.in -o requirements-dev.lock --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --quiet --upgrade
+
+stop: ## Stop the embedded PostgreSQL; everything stays for the next run
+	@test ! -x $(BIN)/keepline || $(BIN)/keepline stop
 
 clean: ## Stop the embedded PostgreSQL and throw away .keepline
 	@test ! -x $(BIN)/keepline || $(BIN)/keepline clean --yes

@@ -13,6 +13,7 @@ import typer
 from keepline.commands import operate, read, stages
 from keepline.errors import EXIT_CODES, KeeplineError, UsageError
 from keepline.progress import err
+from keepline.settings import HOME
 
 HELP = """The customer warehouse that a telecom operator runs every night.
 
@@ -57,7 +58,7 @@ def main() -> None:
 
 def _unexpected(error: Exception) -> str:
     """Write where it happened to a file beside the run's data, and say where that is."""
-    folder = Path(os.environ.get("KEEPLINE_HOME", ".keepline")).resolve() / "logs"
+    folder = Path(os.environ.get("KEEPLINE_HOME") or HOME).resolve() / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     descriptor, path = tempfile.mkstemp(prefix="error-", suffix=".txt", dir=folder)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

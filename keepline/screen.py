@@ -29,6 +29,12 @@ from keepline.report.rows import Arrivals, Check, SetAside, Stage, Tier, Urgent
 from keepline.settings import Settings
 from keepline.window import Window
 
+HAS_EARLIER = """
+    select exists (
+        select from ctl.release as r join ctl.current_release as c on r.release_id < c.release_id
+        where r.status = 'published'
+    )
+"""
 EXAMPLE_QUERY = "select risk_tier, count(*) from mart.churn_risk_latest group by 1"
 MOST_FAILED = 10
 MOST_REASONS = 8
@@ -81,6 +87,7 @@ def summary(
     """
     with store.connect(settings) as connection:
         release = reading.read_release(connection, release_id)
+        has_earlier = bool(store.scalar(connection, HAS_EARLIER))
         ran = list(dict.fromkeys([*windows, release.window]))
         stages = [(window, _totals(reading.read_stages(connection, window))) for window in ran]
         whole = Window(min(w.from_date for w in ran), max(w.to_date for w in ran))
@@ -106,7 +113,15 @@ def summary(
             *_part("Who may leave", *_tiers(tiers, sentences)),
             *_part("Call first", *_urgent(urgent)),
             *_part("Connect a BI tool", *_connect(settings)),
-            *_part("Next", *_next(settings, report, is_last=release.business_date == last_day)),
+            *_part(
+                "Next",
+                *_next(
+                    settings,
+                    report,
+                    is_last=release.business_date == last_day,
+                    has_earlier=has_earlier,
+                ),
+            ),
             "",
         )
     )
@@ -287,7 +302,9 @@ def _password_file(settings: Settings) -> Path | None:
     return None
 
 
-def _next(settings: Settings, report: Path | None, *, is_last: bool) -> list[RenderableType]:
+def _next(
+    settings: Settings, report: Path | None, *, is_last: bool, has_earlier: bool
+) -> list[RenderableType]:
     command = _command(settings)
     lines = [("read", report.as_uri())] if report else []
     lines.append(("ask", f'{command} query "{EXAMPLE_QUERY}"'))
@@ -297,8 +314,11 @@ def _next(settings: Settings, report: Path | None, *, is_last: bool) -> list[Ren
         lines.append(("go on", f"{make(settings, 'run'):<20} # the next business day"))
     lines += [
         ("watch", f"{make(settings, 'airflow'):<20} # the same DAGs in Airflow's web page"),
-        ("undo", f"{command} rollback    # readers get the release before this one"),
+        ("stop", f"{make(settings, 'stop'):<20} # PostgreSQL runs on until then; nothing is lost"),
     ]
+    if has_earlier:
+        undo = f"{command} rollback    # readers get the release before this one"
+        lines.append(("undo", undo))
     return [_whole(f"{word:<6} {line}") for word, line in lines]
 
 

@@ -20,6 +20,8 @@ from keepline.errors import UsageError
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 PREFIX = "KEEPLINE_"
+# Beside the code, wherever the command is typed: another folder would be another warehouse.
+HOME = PROJECT_DIR / ".keepline"
 SECRET_NAMES = (
     "pseudonym_key",
     "vault_key",
@@ -56,7 +58,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    home: Path = Path(".keepline")
+    home: Path = HOME
     operator: str = "demo"
     timezone: str = "Asia/Shanghai"
     compute: Literal["duckdb"] = "duckdb"
@@ -116,7 +118,7 @@ class Settings(BaseSettings):
             raise UsageError(
                 f"unknown setting {', '.join(unknown)}: see .env.example for the names"
             )
-        home = Path(os.environ.get(PREFIX + "HOME", ".keepline")).expanduser().resolve()
+        home = Path(os.environ.get(PREFIX + "HOME") or HOME).expanduser().resolve()
         own = home / "secrets"
         _make_missing_secrets(own)
         # Later folders win: a mounted secret beats a generated one, the environment beats both.

@@ -209,7 +209,7 @@ def test_screen_fits_its_width(settings: Settings, width: int, soft_wrap: bool) 
     text = printed(summary(settings, release_id, [HISTORY]), width, soft_wrap=soft_wrap)
 
     # then nothing but lines to copy is wider, and a pipe gets no colours
-    to_copy = ("URL", "password", "psql", "read", "ask", "go on", "watch", "undo")
+    to_copy = ("URL", "password", "psql", "read", "ask", "go on", "watch", "stop")
     wide = [line for line in text.splitlines() if cell_len(line) > width]
     assert [line for line in wide if not line.strip().startswith(to_copy)] == []
     assert "\x1b" not in text

@@ -82,9 +82,8 @@ def stage(settings: Settings, verb: str, window: Window) -> Iterator[Clock]:
     _record(settings, run)
     speed = f", {run.rows / run.seconds:,.0f} rows/s" if run.rows and run.seconds else ""
     note = f"  {run.message}" if run.message else ""
-    out.print(
-        f"{verb:<9} {window}: {run.rows:,} rows in {run.seconds:.1f} s{speed}{note}", markup=False
-    )
+    moved = f"{run.rows:,} rows in " if run.rows else ""
+    out.print(f"{verb:<9} {window}: {moved}{run.seconds:.1f} s{speed}{note}", markup=False)
 
 
 def _run(

@@ -89,7 +89,8 @@ def create(
     }
     (settings.operator_home / "simulation.json").write_text(json.dumps(marker))
     out.print(
-        f"simulate  {first_date} to {last_date}: {summary.subscribers:,} subscriptions, "
+        f"simulate  {first_date} to {last_date} and {mornings} days for later runs: "
+        f"{summary.subscribers:,} subscriptions, "
         f"{summary.usage_records:,} call records in {seconds:.1f} s "
         f"({summary.usage_records / seconds:,.0f} records/s); synthetic: nobody in it exists"
     )

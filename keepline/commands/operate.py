@@ -79,6 +79,16 @@ def clean(
     out.print(f"clean     {settings.home} is gone", markup=False)
 
 
+def stop() -> None:
+    """Stop the embedded PostgreSQL; everything stays, and the next command starts it again.
+
+    Example: keepline stop
+    """
+    settings = Settings.load()
+    store.embedded(settings).stop()
+    out.print("stop      the embedded PostgreSQL is stopped")
+
+
 def doctor() -> None:
     """Check this machine, the settings, the operator and the store; say what to mend.
 
@@ -96,6 +106,7 @@ def register(app: typer.Typer) -> None:
         ("simulate", simulate),
         ("airflow", airflow),
         ("doctor", doctor),
+        ("stop", stop),
         ("clean", clean),
     ):
         app.command(name)(verb)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import sys
-import textwrap
 from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from keepline import ops, store
@@ -72,14 +72,39 @@ def write_rows(names: list[str], rows: list[tuple[Any, ...]], format_: str) -> N
         records = [dict(zip(names, row, strict=True)) for row in rows]
         sys.stdout.write(json.dumps(records, default=_plain, ensure_ascii=False, indent=2) + "\n")
     else:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name, sample in zip(names, rows[0] if rows else names, strict=True):
-            number = isinstance(sample, int | float | Decimal) and not isinstance(sample, bool)
-            table.add_column(name, justify="right" if number else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*("" if value is None else str(value) for value in row))
-        out.print(table)
+        cells = [["" if value is None else _shown(value) for value in row] for row in rows]
+        columns = list(zip(names, *cells, strict=True))
+        if sum(max(map(len, column)) + 1 for column in columns) > out.width:
+            _print_records(names, cells)
+        else:
+            _print_table(names, cells, rows)
         out.print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}")
+
+
+def _print_table(names: list[str], cells: list[list[str]], rows: list[tuple[Any, ...]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, sample in zip(names, rows[0] if rows else names, strict=True):
+        number = isinstance(sample, int | float | Decimal) and not isinstance(sample, bool)
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for line in cells:
+        table.add_row(*(escape(cell) for cell in line))
+    out.print(table)
+
+
+def _print_records(names: list[str], cells: list[list[str]]) -> None:
+    """One value per line, for rows that are wider than the screen."""
+    width = max(map(len, names))
+    for number, line in enumerate(cells, start=1):
+        out.print(f"-- row {number}", markup=False)
+        for name, cell in zip(names, line, strict=True):
+            out.print(f"{name:<{width}}  {cell}", markup=False)
+
+
+def _shown(value: object) -> str:
+    """Return a value for people: no zeros that say nothing behind a decimal point."""
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    return str(value)
 
 
 def _cell(value: object) -> object:
@@ -117,22 +142,25 @@ def status() -> None:
         held = store.scalar(
             connection, "select coalesce(sum(rows), 0)::bigint from ops.quarantine_count"
         )
+        kept = connection.execute(
+            "select release_id, to_date - 1 from ctl.release where status = 'published'"
+            " order by release_id desc"
+        ).fetchall()
     if current is None:
         out.print(f"{settings.operator}: readers see nothing yet")
     else:
         out.print(
             f"{settings.operator}: readers see release {current[0]}, business day {current[2]}"
         )
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("stage", "last window", "status", "rows", "seconds", "note"):
-        right = name in ("rows", "seconds")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        listed = ", ".join(f"{number} ({day})" for number, day in kept)
+        out.print(f"releases that `keepline rollback --to` can show: {listed}", markup=False)
+    out.print(f"{'stage':<15}{'last window':<25}{'status':<8}{'rows':>11}{'seconds':>9}")
     for run in runs:
-        note = textwrap.shorten(run.message, 32) if run.status == "done" else ""
-        table.add_row(
-            run.verb, str(run.window), run.status, f"{run.rows:,}", f"{run.seconds:.1f}", note
+        rows = f"{run.rows:,}" if run.rows else "-"
+        out.print(
+            f"{run.verb:<15}{run.window!s:<25}{run.status:<8}{rows:>11}{run.seconds:>9.1f}",
+            markup=False,
         )
-    out.print(table)
     out.print(f"rows in quarantine: {held:,} (below {settings.quarantine_dir})", markup=False)
     failed = [run for run in runs if run.status == "failed"]
     for run in failed:

@@ -37,7 +37,7 @@ def rfm(marts: Marts) -> Section:
             "plot-rfm",
             figures.rfm_map(marts.rfm_cells),
             (
-                "Lines in each cell (bold) and what they brought in 90 days; darker is more money. "
+                "Lines in each cell (bold) and what they brought in three months; darker is more money. "
                 if revenue
                 else "Lines in each cell. "
             )
@@ -54,7 +54,7 @@ def rfm(marts: Marts) -> Section:
             "Bars of each segment's share of lines and of revenue.",
             numbers=Table(
                 "The numbers",
-                ("Segment", "Lines #", "Share #", "Revenue, 90 days #", "Share of revenue #"),
+                ("Segment", "Lines #", "Share #", "Revenue, 3 months #", "Share of revenue #"),
                 [
                     (
                         title(segment.segment),
