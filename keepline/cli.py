@@ -24,6 +24,7 @@ Exit codes: {codes}.
 """.format(codes="; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()))
 
 PARSER_USAGE_ERROR = 2
+INTERRUPTED = 130
 
 app = typer.Typer(
     help=HELP,
@@ -42,6 +43,8 @@ def main() -> None:
     try:
         app()
     except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:
+            err.print("keepline: stopped; readers keep what they have, and running it again is safe")
         # The parser leaves with 2 when the words make no sense; here 2 means bad data.
         sys.exit(UsageError.exit_code if leaving.code == PARSER_USAGE_ERROR else leaving.code)
     except BrokenPipeError:
