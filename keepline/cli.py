@@ -44,7 +44,9 @@ def main() -> None:
         app()
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:
-            err.print("keepline: stopped; readers keep what they have, and running it again is safe")
+            err.print(
+                "keepline: stopped; readers keep what they have, and running it again is safe"
+            )
         # The parser leaves with 2 when the words make no sense; here 2 means bad data.
         sys.exit(UsageError.exit_code if leaving.code == PARSER_USAGE_ERROR else leaving.code)
     except BrokenPipeError:
