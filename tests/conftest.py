@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import psycopg
 import pytest
+from scoreboard import CASE, TALLY, Scoreboard
 
 from keepline.embedded import EmbeddedPostgres
 from keepline.settings import Settings
@@ -17,6 +18,10 @@ from keepline.settings import Settings
 hypothesis.settings.register_profile("default", max_examples=500, deadline=None)
 hypothesis.settings.register_profile("deep", max_examples=10_000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
+
+_board = Scoreboard()
 
 # Throw-away logins of a throw-away server on the loopback address.
 SECRETS = {
@@ -27,6 +32,37 @@ SECRETS = {
     "bi_reader_password": "test-bi-reader",
     "marketing_password": "test-marketing",
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("deep") and not DEEP:
+            item.add_marker(pytest.mark.skip(reason="long: make test-deep"))
+        for marker in item.iter_markers("case"):
+            item.user_properties += [(CASE, number) for number in marker.args]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    # In the process that prints: workers send their reports to it.
+    _board.add(report)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = list(_board.lines())
+    if lines:
+        terminalreporter.section("what was shown")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Callable[[str, int, int], None]:
+    """Return a function that counts for the summary: `tally("kills", passed, all)`."""
+
+    def count(name: str, passed: int, of: int) -> None:
+        request.node.user_properties.append((TALLY, [name, passed, of]))
+
+    return count
 
 
 @pytest.fixture(autouse=True)
