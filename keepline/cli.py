@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
+import threading
 import traceback
 from pathlib import Path
 
 import typer
 
-from keepline.commands import operate, read, stages
-from keepline.errors import EXIT_CODES, KeeplineError, UsageError
+from keepline import room, store
+from keepline.commands import backfill, operate, quarantine, read, stages, status
+from keepline.errors import EXIT_CODES, KeeplineError, OutOfRoomError, UsageError
 from keepline.progress import err
-from keepline.settings import HOME
+from keepline.settings import HOME, Settings
 
 HELP = """The customer warehouse that a telecom operator runs every night.
 
@@ -24,6 +27,12 @@ Exit codes: {codes}.
 """.format(codes="; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()))
 
 PARSER_USAGE_ERROR = 2
+# Made in time: later there is no memory to put a sentence together.
+NO_MEMORY = (
+    b"keepline: the memory is full: this process may not take more. Lower KEEPLINE_COMPUTE_MEMORY_LIMIT"
+    b" or end what else runs here, then run the same command again: readers keep the last release, and"
+    b" nothing half done is left\n"
+)
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -35,11 +44,17 @@ app = typer.Typer(
 )
 stages.register(app)
 read.register(app)
+status.register(app)
+backfill.register(app)
+quarantine.register(app)
 operate.register(app)
 
 
 def main() -> None:
     """Run the command and leave with one of `EXIT_CODES`."""
+    # A library that cannot write its log, as the disk is full, must not fill the screen with frames.
+    logging.raiseExceptions = False
+    threading.excepthook = _end_with_thread
     try:
         app()
     except SystemExit as leaving:
@@ -51,19 +66,60 @@ def main() -> None:
         sys.exit(UsageError.exit_code if leaving.code == PARSER_USAGE_ERROR else leaving.code)
     except BrokenPipeError:
         # The reader of a pipe (head, less) has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()
         sys.exit(0)
-    except KeeplineError as error:
-        err.print(f"keepline: {error}", markup=False)
-        sys.exit(error.exit_code)
-    except Exception as error:  # the last stop: a sentence here, the rest in a file
-        err.print(f"keepline: {_unexpected(error)}", markup=False)
-        sys.exit(KeeplineError.exit_code)
+    except Exception as error:  # the last stop
+        sys.exit(_leave(error))
+
+
+def _leave(error: Exception) -> int:
+    """Say in one sentence what went wrong; returns the exit code."""
+    told = room.explained(_settings(), error) or store.lost(error) or error
+    code = told.exit_code if isinstance(told, KeeplineError) else KeeplineError.exit_code
+    try:
+        sentence = str(told) if isinstance(told, KeeplineError) else _unexpected(told)
+        err.print(f"keepline: {sentence}", markup=False)
+        sys.stdout.flush()
+    except OSError:  # The log that this goes to is on a full disk: the code must do.
+        _say_no_more()
+    return code
+
+
+def _end_with_thread(died: threading.ExceptHookArgs) -> None:
+    """End a process that has no memory left for its own threads: nobody would ever wake the others.
+
+    It ends as if it were killed, which nothing is harmed by.
+    """
+    if not issubclass(died.exc_type, MemoryError):
+        threading.__excepthook__(died)
+        return
+    try:
+        os.write(sys.__stderr__.fileno(), NO_MEMORY)  # type: ignore[union-attr]
+    finally:
+        os._exit(OutOfRoomError.exit_code)
+
+
+def _say_no_more() -> None:
+    """Let what is still to be printed go nowhere, so that leaving does not fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+
+
+def _settings() -> Settings:
+    try:
+        return Settings.load()
+    except (KeeplineError, OSError):
+        return Settings.model_construct(home=_home())
+
+
+def _home() -> Path:
+    return Path(os.environ.get("KEEPLINE_HOME") or HOME).resolve()
 
 
 def _unexpected(error: Exception) -> str:
     """Write where it happened to a file beside the run's data, and say where that is."""
-    folder = Path(os.environ.get("KEEPLINE_HOME") or HOME).resolve() / "logs"
+    folder = _home() / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     descriptor, path = tempfile.mkstemp(prefix="error-", suffix=".txt", dir=folder)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -13,8 +13,8 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 import psycopg
@@ -25,6 +25,8 @@ from keepline.errors import SourceUnavailableError, UsageError
 ADMIN = "keepline"
 FIRST_PORT = 54320
 START_ATTEMPTS = 5
+# What a server that was killed leaves in memory is gone after a moment.
+START_AGAIN_S = 1.0
 # PostgreSQL refuses to run as root, so that root starts it as this user, which every Debian has.
 UNPRIVILEGED_USER = "nobody"
 # Where the server lives when that user cannot reach the project's folder (a clone below /root).
@@ -57,6 +59,11 @@ class EmbeddedPostgres:
         self.password = password
         self.wanted_port = port
         self._as_root = os.geteuid() == 0
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are, or will be."""
+        return self._folder()
 
     @property
     def port(self) -> int:
@@ -95,6 +102,7 @@ class EmbeddedPostgres:
             data = self._folder() / "data"
             if not (data / "PG_VERSION").exists():
                 self._create(data)
+            self._forget_dead(data)
             if self._is_running():
                 return
             self._start(data)
@@ -196,10 +204,13 @@ class EmbeddedPostgres:
         if self._as_root:
             shutil.chown(folder, UNPRIVILEGED_USER, "nogroup")
             shutil.chown(password_file, UNPRIVILEGED_USER, "nogroup")
+        # Beside its place: one that was killed half-way would look like a cluster, and never start.
+        draft = data.with_name("data.draft")
+        shutil.rmtree(draft, ignore_errors=True)
         try:
             done = self._run(
                 "initdb",
-                *("-D", str(data), "-U", ADMIN, "-A", "scram-sha-256"),
+                *("-D", str(draft), "-U", ADMIN, "-A", "scram-sha-256"),
                 *("--pwfile", str(password_file), "-E", "UTF8", "--locale", "C", "--no-sync"),
             )
         finally:
@@ -208,8 +219,9 @@ class EmbeddedPostgres:
             raise SourceUnavailableError(
                 f"the embedded PostgreSQL could not be created: see {folder / 'pg_ctl.log'}"
             )
-        with (data / "postgresql.conf").open("a", encoding="utf-8") as file:
+        with (draft / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.writelines(f"{name} = {value}\n" for name, value in SERVER_SETTINGS.items())
+        draft.rename(data)
 
     def _start(self, data: Path) -> None:
         folder = self._folder()
@@ -219,9 +231,11 @@ class EmbeddedPostgres:
         )
         last = first if self.wanted_port else first + 200
         log = folder / "server.log"
-        free = filter(_is_free, range(first, last + 1))
-        # Another program may take a port between the look and the start: then the next one is tried.
-        for port in islice(free, START_ATTEMPTS):
+        ports = filter(_is_free, range(first, last + 1))
+        port = next(ports, None)
+        for _ in range(START_ATTEMPTS):
+            if port is None:
+                break
             port_file.write_text(str(port))
             done = self._run(
                 "pg_ctl",
@@ -231,6 +245,10 @@ class EmbeddedPostgres:
             )
             if done.returncode == 0:
                 return
+            if _is_free(port):
+                time.sleep(START_AGAIN_S)
+            else:  # another program took it between the look and the start
+                port = next(ports, None)
         raise SourceUnavailableError(
             f"the embedded PostgreSQL did not start on a port from {first} to {last} of 127.0.0.1: see "
             f"{log}, or set KEEPLINE_STORE_PORT to a free one"
@@ -238,6 +256,18 @@ class EmbeddedPostgres:
 
     def _is_running(self) -> bool:
         return self._run("pg_ctl", "status", "-D", str(self._folder() / "data")).returncode == 0
+
+    def _forget_dead(self, data: Path) -> None:
+        """Remove the note of a killed server whose process number another program has got since.
+
+        After a restart of the machine or the container that is likely, and PostgreSQL would not start.
+        """
+        note = data / "postmaster.pid"
+        with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
+            pid = int(note.read_text().split()[0])
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            if "postgres" not in Path(words[0]).name:
+                note.unlink()
 
 
 def _is_free(port: int) -> bool:

@@ -31,6 +31,10 @@ class SourceUnavailableError(KeeplineError):
     exit_code = 3
 
 
+class FencedError(SourceUnavailableError):
+    """Another run took over from this one, which may write no more; trying again is safe."""
+
+
 class CheckCrashedError(KeeplineError):
     """A check could not be evaluated, which is not the same as a check that failed."""
 
@@ -43,6 +47,12 @@ class GateFailedError(KeeplineError):
     exit_code = 5
 
 
+class OutOfRoomError(KeeplineError):
+    """A disk or the memory is full: make room, then run again; nothing half done is left."""
+
+    exit_code = 6
+
+
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "unexpected error: read the message, then the log",
@@ -50,5 +60,6 @@ EXIT_CODES: dict[int, str] = {
     3: "a source or the store could not be reached: run again (Airflow does)",
     4: "a check crashed: it says nothing about the data",
     5: "a gate failed: nothing was published, readers keep the last release",
+    6: "a disk or the memory is full: make room, then run again",
     64: "the command or a setting is wrong: see --help",
 }

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from keepline import failpoint
 from keepline.errors import UsageError
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
@@ -45,8 +46,10 @@ class Settings(BaseSettings):
         compute_memory_limit: memory that DuckDB may take, as DuckDB writes it ("2GB").
         compute_threads: threads of DuckDB and LightGBM.
         store_dsn: PostgreSQL of the store as the pipeline's login; empty means the embedded server.
+        lease_wait_s: seconds that a writing command waits for another one to end.
         store_port: port of the embedded server; 0 takes the first free one from 54320.
-        quarantine_limit_share: a table whose quarantined share of a window is above this stops the run.
+        quarantine_limit_share: a table's load date of which a larger share is quarantined is held, unless
+            the contract says otherwise.
         releases_kept: releases that stay available to `keepline rollback`.
         pseudonym_key: hex key of the HMAC that replaces identifiers, 32 bytes.
         vault_key: hex key that encrypts personal fields, 32 bytes.
@@ -68,6 +71,7 @@ class Settings(BaseSettings):
     store_port: int = 0
     quarantine_limit_share: float = 0.01
     releases_kept: int = 7
+    lease_wait_s: int = 900
     pseudonym_key: SecretStr = SecretStr("")
     vault_key: SecretStr = SecretStr("")
     store_password: SecretStr = SecretStr("")
@@ -113,6 +117,7 @@ class Settings(BaseSettings):
             if name.startswith(PREFIX)
             and name not in known
             and not name.startswith(OPERATOR_PREFIXES)
+            and name != failpoint.VARIABLE
         )
         if unknown:
             raise UsageError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
 from functools import cache
 from typing import LiteralString
 
@@ -15,6 +18,16 @@ from keepline.errors import SourceUnavailableError, UsageError
 from keepline.settings import Settings
 
 READERS = ("bi_reader", "marketing")
+# What the server or its client says when a connection ends before the work does.
+LOST = re.compile(
+    r"server closed the connection|terminating connection|connection .*(closed|failed|refused|lost)"
+    r"|could not (receive|send|connect)|no connection to the server|ssl syscall|consuming input failed"
+    r"|starting up|shutting down|recovery mode",
+    re.IGNORECASE,
+)
+# Classes of SQLSTATE: connection exceptions; the server shuts down, crashed or is not up yet.
+LOST_STATES = ("08", "57P")
+LOCK_STATE = "55P03"
 
 
 def embedded(settings: Settings) -> EmbeddedPostgres:
@@ -38,12 +51,23 @@ def dsn(settings: Settings, login: str | None = None) -> str:
         UsageError: the login has no password here.
     """
     own = settings.store_dsn.get_secret_value() or _embedded_dsn(settings)
+    own = conninfo.make_conninfo(
+        own,
+        application_name=application_name(),
+        # A session that a person forgot must not hold up a night for ever.
+        options=f"-c timezone=UTC -c lock_timeout={settings.lease_wait_s}s",
+    )
     if login is None:
         return own
     if login not in READERS:
         raise UsageError(f"no reader {login!r}: choose one of {', '.join(READERS)}")
     password = getattr(settings, f"{login}_password").get_secret_value()
     return conninfo.make_conninfo(own, user=login, password=password)
+
+
+def application_name() -> str:
+    """Return what this process is called in `pg_stat_activity`, which also finds it from elsewhere."""
+    return f"keepline {os.getpid()}@{socket.gethostname()}"[:63]
 
 
 @cache
@@ -69,8 +93,6 @@ def connect(
             target,
             autocommit=autocommit,
             connect_timeout=10,
-            application_name="keepline",
-            options="-c timezone=UTC",
         )
     except psycopg.OperationalError as error:
         parts = conninfo.conninfo_to_dict(target)
@@ -78,6 +100,34 @@ def connect(
             f"the store at {parts.get('host')}:{parts.get('port')} (database {parts.get('dbname')}, "
             f"login {parts.get('user')}) cannot be reached: {_first_line(error)}"
         ) from None
+
+
+def lost(error: BaseException) -> SourceUnavailableError | None:
+    """Return what to tell a person when an error says that the store is lost or locked, else None.
+
+    Args:
+        error: of psycopg, or of psycopg2, which Great Expectations uses.
+    """
+    if not type(error).__module__.startswith("psycopg"):
+        return None
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if state == LOCK_STATE:
+        return locked()
+    is_lost = state.startswith(LOST_STATES) if state else LOST.search(str(error))
+    if not is_lost:
+        return None
+    return SourceUnavailableError(
+        "the connection to the store was lost. What was not committed is undone, readers keep a whole "
+        "release, and running the same command again is safe"
+    )
+
+
+def locked() -> SourceUnavailableError:
+    """Return what to tell a person when a lock was waited for in vain."""
+    return SourceUnavailableError(
+        "another session of the store holds a lock that this run needs: `select * from pg_stat_activity"
+        " where state like 'idle in transaction%'` shows whose it may be. End it, then run again"
+    )
 
 
 def url(settings: Settings, login: str | None = None) -> URL:

@@ -6,7 +6,8 @@ dbt opens the same file with a configuration of its own.
 
 from __future__ import annotations
 
-import os
+import fcntl
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,34 @@ from typing import Any
 
 import duckdb
 
+from keepline import lease
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError
+from keepline.failpoint import reach
+from keepline.landed_files import whole_parts
 from keepline.progress import Update
 from keepline.settings import Settings
 from keepline.window import Window
 
 SQL_TYPES = {"text": "varchar"}
+# The log of changes beside the file; the last two exist while it is folded into the file.
+LOGS = ("wal", "wal.checkpoint", "wal.recovery")
+# What DuckDB says of a file, or of its log, that is not what it wrote.
+DAMAGED = re.compile(
+    r"corrupt database file|corrupt wal file|not a valid duckdb|replaying wal|serialization error"
+    r"|could not read enough bytes from file \S*\.duckdb",
+    re.IGNORECASE,
+)
+
+
+class ComputeDamagedError(BadDataError):
+    """The compute file cannot be read any more; landing still holds all that was in it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path} is damaged ({reason}). Nothing is lost, and readers keep the last release: "
+            "`keepline rebuild` makes it anew from landing"
+        )
 
 
 class DuckDBCompute:
@@ -46,20 +68,54 @@ class DuckDBCompute:
 
         Raises:
             SourceUnavailableError: another process holds the file.
+            ComputeDamagedError: the file is not what DuckDB wrote.
+            FencedError: another run has taken over from this one.
         """
+        with lease.committing():
+            connection = self._open()
+            try:
+                connection.execute("set TimeZone = 'UTC'")
+                yield connection
+                # Closing would do it, too, but keep silent when the disk is full: then what is said to
+                # be done would be in the log of changes alone, which `forget_killed` drops.
+                connection.execute("checkpoint")
+            finally:
+                connection.close()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            connection = duckdb.connect(str(self._path), config=self._config)
-        except duckdb.IOException as error:
+            return duckdb.connect(str(self._path), config=self._config)
+        except duckdb.Error as error:
+            if DAMAGED.search(str(error)):
+                raise ComputeDamagedError(self._path, _first_line(error)) from error
             raise SourceUnavailableError(
                 f"{self._path} cannot be opened; another keepline or dbt process may hold it: "
                 f"{_first_line(error)}"
             ) from error
-        try:
-            connection.execute("set TimeZone = 'UTC'")
-            yield connection
-        finally:
-            connection.close()
+
+    def forget_killed(self) -> None:
+        """Drop the log of changes that a killed run left; call it before the file is opened.
+
+        What a stage has finished is in the file. The rest belongs to a stage that runs again, and DuckDB
+        cannot be left to read it: it takes a log that was cut, or is another file's, for a good one.
+        """
+        logs = [self._path.with_name(f"{self._path.name}.{end}") for end in LOGS]
+        if not any(log.exists() for log in logs):
+            return
+        with lease.committing():
+            if self._path.exists() and not self._is_free():
+                return
+            for log in logs:
+                log.unlink(missing_ok=True)
+
+    def _is_free(self) -> bool:
+        with self._path.open("r+b") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
 
     def load(
         self,
@@ -78,6 +134,7 @@ class DuckDBCompute:
                 _make_raw_table(connection, table)
                 if table.name in wanted:
                     rows[table.name] = self._load_table(connection, table, window)
+                    reach("load.committed")
                 if progress:
                     progress(table.name, done, len(contract))
         return rows
@@ -90,7 +147,7 @@ class DuckDBCompute:
         files = [
             str(file)
             for day in window.days()
-            for file in sorted((folder / f"{LOAD_DATE}={day}").glob("part-*.parquet"))
+            for file in whole_parts(folder / f"{LOAD_DATE}={day}")
         ]
         names = ", ".join(column.name for column in table.landed_columns)
         connection.begin()
@@ -99,6 +156,7 @@ class DuckDBCompute:
                 f"delete from raw.{table.name} where load_date >= ? and load_date < ?",  # noqa: S608
                 [window.from_date, window.to_date],
             )
+            reach("load.deleted")
             inserted: tuple[Any, ...] | None = None
             if files:
                 inserted = connection.execute(
@@ -107,6 +165,7 @@ class DuckDBCompute:
                     "hive_types = {'load_date': date}, union_by_name = false)",
                     [files],
                 ).fetchone()
+            reach("load.inserted")
             connection.commit()
         except duckdb.Error as error:
             connection.rollback()
@@ -140,6 +199,7 @@ class DuckDBCompute:
                         list(values),
                     ).fetchone()
                     deleted = int(row[0]) if row else 0
+                reach("scores.deleted")
                 if paths:
                     strangers = connection.execute(
                         f"select count(*) from read_parquet(?) where {partition_column} is null "  # noqa: S608
@@ -187,14 +247,17 @@ class DuckDBCompute:
     def export(self, sql: str, path: Path) -> int:
         """Write the rows of a query to one Parquet file, in the query's order."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        # One name, so that the next run writes over what a killed one left.
+        draft = path.with_name(f".{path.name}.draft")
         quoted = str(draft).replace("'", "''")
         try:
             with self.connection() as connection:
                 row = connection.execute(
                     f"copy ({sql}) to '{quoted}' (format parquet, compression zstd)"
                 ).fetchone()
-            draft.replace(path)
+                reach("export.drafted")
+                # With the compute file still open: nobody else writes this draft.
+                draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
         return int(row[0]) if row else 0
@@ -203,6 +266,13 @@ class DuckDBCompute:
         """Run a statement and return its rows, if it has any."""
         with self.connection() as connection:
             return connection.execute(sql, parameters).fetchall()
+
+
+def damage(settings: Settings, error: BaseException) -> ComputeDamagedError | None:
+    """Return what to tell a person when an error says that the compute file is damaged, else None."""
+    if isinstance(error, ComputeDamagedError) or not DAMAGED.search(str(error)):
+        return None
+    return ComputeDamagedError(settings.compute_path, _first_line(error))
 
 
 def _make_table(
@@ -240,5 +310,5 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0]
