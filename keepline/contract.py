@@ -17,8 +17,34 @@ from keepline.errors import UsageError
 
 PII_KINDS = ("pseudonym", "masked", "vault")
 TYPES = ("text", "integer", "bigint", "decimal(18,2)", "date", "timestamp", "boolean")
+FORMATS = ("msisdn", "cn_id")
 EVENT_DATE = "event_date"
 LOAD_DATE = "load_date"
+# Ends of the names of columns whose text is compared, never read by people.
+IDENTIFIER_ENDS = ("_id", "_code")
+# So many rows of a load date may break the contract whatever their share.
+QUARANTINED_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Rows whose `column` holds one of `codes`."""
+
+    column: str
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class QuarantineLimit:
+    """A load date is held when more rows than `rows` and than `share` of it break the contract.
+
+    Attributes:
+        share: part of the rows, or None for the setting `quarantine_limit_share`.
+        rows: rows.
+    """
+
+    share: float | None = None
+    rows: int = QUARANTINED_ROWS
 
 
 @dataclass(frozen=True)
@@ -35,7 +61,9 @@ class Column:
             landed) or None.
         minimum: smallest number accepted, or None.
         maximum: largest number accepted, or None.
-        format: named shape of a text before it is pseudonymised (`msisdn`), or None.
+        min_unless: rows to which `minimum` does not apply, or None.
+        format: named shape of a text before it is pseudonymised (`msisdn`, `cn_id`), or None.
+        format_if: the only rows to which `format` applies, or None for all.
     """
 
     name: str
@@ -46,7 +74,9 @@ class Column:
     pii: str | None = None
     minimum: float | None = None
     maximum: float | None = None
+    min_unless: Choice | None = None
     format: str | None = None
+    format_if: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +91,9 @@ class Table:
         load_cursor: timestamp that says in which business day's batch a row became known.
         event_cursor: timestamp or date that says when it happened.
         columns: every column, those for the vault among them.
+        max_ahead_s: seconds that an event may be later than its row became known, or None for any.
+        max_age_days: days that an event may be before the load date, or None for any.
+        quarantine_limit: how many rows of a load date may break the contract.
     """
 
     system: str
@@ -70,6 +103,29 @@ class Table:
     load_cursor: str
     event_cursor: str
     columns: tuple[Column, ...]
+    max_ahead_s: int | None = None
+    max_age_days: int | None = None
+    quarantine_limit: QuarantineLimit = QuarantineLimit()
+
+    @property
+    def identifiers(self) -> tuple[Column, ...]:
+        """Text columns that are compared: keys, ids, codes, and what becomes a pseudonym."""
+        return tuple(
+            column
+            for column in self.columns
+            if column.data_type == "text"
+            and (
+                column.name in self.key
+                or column.name.endswith(IDENTIFIER_ENDS)
+                or column.codes
+                or column.pii == "pseudonym"
+            )
+        )
+
+    @property
+    def is_change_feed(self) -> bool:
+        """Whether a row is one version of its thing: the time of the change is in the key."""
+        return self.load_cursor in self.key
 
     @property
     def landed_columns(self) -> tuple[Column, ...]:
@@ -138,11 +194,16 @@ def _table(system: str, raw: dict[str, Any], path: Path) -> Table:
             load_cursor=meta["load_cursor"],
             event_cursor=meta["event_cursor"],
             columns=tuple(_column(item, where) for item in raw["columns"]),
+            max_ahead_s=meta.get("max_ahead_s"),
+            max_age_days=meta.get("max_age_days"),
+            quarantine_limit=QuarantineLimit(**meta.get("quarantine_limit", {})),
         )
-    except KeyError as error:
-        raise UsageError(f"{where}: {error} is missing") from error
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{where}: {error} is missing or wrong") from error
     names = {column.name for column in table.columns}
-    for name in (*table.key, table.load_cursor, table.event_cursor):
+    choices = (choice for c in table.columns for choice in (c.min_unless, c.format_if) if choice)
+    asked = (choice.column for choice in choices)
+    for name in (*table.key, table.load_cursor, table.event_cursor, *asked):
         if name not in names:
             raise UsageError(
                 f"{where}: meta names the column {name}, which the table does not have"
@@ -161,7 +222,9 @@ def _column(raw: dict[str, Any], where: str) -> Column:
         pii=meta.get("pii"),
         minimum=meta.get("min"),
         maximum=meta.get("max"),
+        min_unless=_choice(meta.get("min_unless")),
         format=meta.get("format"),
+        format_if=_choice(meta.get("format_if")),
     )
     if column.data_type not in TYPES:
         raise UsageError(
@@ -171,4 +234,12 @@ def _column(raw: dict[str, Any], where: str) -> Column:
         raise UsageError(
             f"{where}, column {column.name}: pii {column.pii} is not one of {', '.join(PII_KINDS)}"
         )
+    if column.format is not None and column.format not in FORMATS:
+        raise UsageError(
+            f"{where}, column {column.name}: format {column.format} is not one of {', '.join(FORMATS)}"
+        )
     return column
+
+
+def _choice(raw: dict[str, Any] | None) -> Choice | None:
+    return None if raw is None else Choice(raw["column"], tuple(str(c) for c in raw["codes"]))

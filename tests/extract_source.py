@@ -13,8 +13,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from keepline.extract import HeldError, extract_window
-from keepline.settings import Settings
+from keepline import store
+from keepline.extract import IncompleteError, extract_window
+from keepline.settings import PROJECT_DIR, Settings
 from keepline.window import Window
 
 DAY = date(2026, 6, 30)
@@ -106,19 +107,22 @@ class Extraction:
         self.drops = folder / "drops"
         self.drops.mkdir()
         self.mediation = Mediation(self.drops)
+        with store.connect(settings, autocommit=True) as connection:
+            ddl = PROJECT_DIR / "keepline" / "release" / "sql" / "ops.sql"
+            connection.execute(ddl.read_bytes())
         monkeypatch.setattr(Settings, "operator_file", property(lambda _: self.operator_file))
         monkeypatch.setenv("KEEPLINE_DEMO_DROPS", str(self.drops))
 
-    def run(self, window: Window | date = DAY, *tables: str) -> Any:
+    def run(self, window: Window | date = DAY, *tables: str, ticket: str = "") -> Any:
         """Extract and return the results of the tables that the operator provides, by name."""
         chosen = window if isinstance(window, Window) else Window.day(window)
-        results = extract_window(self.settings, chosen, list(tables) or None)
+        results = extract_window(self.settings, chosen, list(tables) or None, accept_changed=ticket)
         return {result.table_name: result for result in results if result.provided}
 
-    def held(self, window: Window | date = DAY) -> list[str]:
+    def held(self, window: Window | date = DAY, ticket: str = "") -> list[str]:
         """Extract, and return the codes of why something was held."""
-        with pytest.raises(HeldError) as raised:
-            self.run(window)
+        with pytest.raises(IncompleteError) as raised:
+            self.run(window, ticket=ticket)
         return [finding.code for finding in raised.value.findings]
 
     def landed(self, table: str = "cdr_voice", columns: str = "*") -> list[tuple[Any, ...]]:

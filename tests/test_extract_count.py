@@ -9,10 +9,11 @@ import io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keepline.extract import files
+from keepline.extract import scan
 
 CELLS = st.text(alphabet='ab,"\n\r é广\t', max_size=6)
-ROWS = st.lists(st.lists(CELLS, min_size=2, max_size=2), max_size=8)
+HEADER = st.just(["c1", "c2"])
+ROWS = st.lists(st.one_of(st.lists(CELLS, min_size=2, max_size=2), HEADER), max_size=8)
 
 
 def written(rows, end, blank_after, final_end):
@@ -44,14 +45,18 @@ def test_records_are_counted_as_the_csv_module_does(
     path = tmp_path_factory.getbasetemp() / ("count.csv.gz" if packed else "count.csv")
     content = text.encode()
     path.write_bytes(gzip.compress(content) if packed else content)
-    sizes = files.CHUNK, files.UNPACKED_CHUNK
-    files.CHUNK = files.UNPACKED_CHUNK = chunk
+    sizes = scan.CHUNK, scan.UNPACKED_CHUNK
+    scan.CHUNK = scan.UNPACKED_CHUNK = chunk
     try:
-        scan = files._Scan(path)
-        scan.run()
+        found = scan.CsvScan(path)
+        found.run()
     finally:
-        files.CHUNK, files.UNPACKED_CHUNK = sizes
+        scan.CHUNK, scan.UNPACKED_CHUNK = sizes
 
     expected = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
-    assert scan.records == len(expected) - 1 == len(rows)
-    assert scan.header == ("c1", "c2")
+    assert found.records == len(expected) - 1 == len(rows)
+    assert found.header == ("c1", "c2")
+    # It may be looked for in vain, never missed.
+    assert found.repeated_header or "\nc1,c2" not in text
+    assert found.unseen or "".join(map("".join, rows)).replace('"', "").isprintable()
+    assert found.unseen or text.isascii()

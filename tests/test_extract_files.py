@@ -10,7 +10,7 @@ import pytest
 from extract_source import COLUMNS, DAY, Extraction, call, calls
 
 from keepline.errors import BadDataError, SourceUnavailableError
-from keepline.extract import Verdict
+from keepline.extract import HeldError, Verdict
 from keepline.window import Window
 
 
@@ -113,7 +113,7 @@ def test_a_file_that_is_only_written_otherwise_lands_with_the_same_bytes(extract
     clean = extraction.manifest()["sha256"]
 
     extraction.mediation.deliver_bytes(packed(content), 50)
-    result = extraction.run()["cdr_voice"]
+    result = extraction.run(ticket="T-1")["cdr_voice"]
 
     assert result.verdict is Verdict.LOAD
     assert result.rows == 50
@@ -132,10 +132,14 @@ def test_commas_and_line_ends_between_quotes_belong_to_the_value(extraction):
     lines = calls(200)
     lines[3] = call(3, cell_id='"GD,01\nnorth ""A"""')
     extraction.mediation.deliver(lines)
+    # An id may hold no line end, free text may.
+    said = extraction.operator_file.read_text()
+    said = said.replace("left(other_number, 3) as other_prefix", "cell_id as other_prefix")
+    extraction.operator_file.write_text(said.replace("duration_s, cell_id,", "duration_s,"))
 
     extraction.run()
 
-    cells = {row[0] for row in extraction.landed(columns="cell_id")}
+    cells = {row[0] for row in extraction.landed(columns="other_prefix")}
     assert cells == {"GD01", 'GD,01\nnorth "A"'}
 
 
@@ -261,15 +265,28 @@ def test_a_folder_that_is_gone_may_come_back(extraction):
         extraction.run()
 
 
-def test_a_held_day_holds_the_table_and_names_every_bad_file(extraction):
+def test_a_bad_file_holds_its_load_date_and_the_others_land(extraction):
     days = [date(2026, 6, n) for n in (28, 29, 30)]
     for day in days:
         extraction.mediation.deliver(calls(50, day), day)
     extraction.mediation.path(days[0]).unlink()
     extraction.mediation.path(days[2]).write_bytes(packed(GOOD)[:-4])
 
-    assert extraction.held(Window(days[0], date(2026, 7, 1))) == ["MISSING_FILE", "BAD_GZIP"]
-    assert extraction.landed() == []
+    with pytest.raises(HeldError) as raised:
+        extraction.run(Window(days[0], date(2026, 7, 1)))
+
+    assert [(f.code, f.load_date) for f in raised.value.findings] == [
+        ("MISSING_FILE", days[0]),
+        ("BAD_GZIP", days[2]),
+    ]
+    result = next(result for result in raised.value.results if result.provided)
+    assert (result.rows, result.held_days) == (50, (days[0], days[2]))
+    assert [(b.loaded_rows, b.balanced) for b in result.reconciliations] == [
+        (0, False),
+        (50, True),
+        (0, False),
+    ]
+    assert {row[0] for row in extraction.landed(columns="load_date")} == {days[1]}
 
 
 def test_what_landed_before_stays_when_a_new_delivery_is_held(extraction):

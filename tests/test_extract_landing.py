@@ -10,8 +10,6 @@ import pytest
 from extract_source import DAY, Extraction, call, calls
 
 from keepline.contract import load_contract
-from keepline.errors import SourceUnavailableError
-from keepline.extract import extract_window
 from keepline.settings import Settings
 from keepline.window import Window
 
@@ -84,7 +82,7 @@ def test_the_order_of_the_records_in_a_file_does_not_matter(delivered):
     before = delivered.manifest(DAYS[0])["sha256"]
 
     delivered.mediation.deliver(calls(200, DAYS[0])[::-1], DAYS[0])
-    delivered.run(DAYS[0])
+    delivered.run(DAYS[0], ticket="T-1")
 
     assert delivered.manifest(DAYS[0])["sha256"] == before
 
@@ -93,7 +91,7 @@ def test_a_day_that_became_empty_is_emptied(delivered):
     delivered.run(WINDOW)
     delivered.mediation.deliver([], DAYS[1])
 
-    result = delivered.run(DAYS[1])["cdr_voice"]
+    result = delivered.run(DAYS[1], ticket="T-1")["cdr_voice"]
 
     assert {row[0] for row in delivered.landed(columns="load_date")} == {DAYS[0], DAYS[2]}
     assert {row[0] for row in delivered.quarantined("load_date")} == {DAYS[0], DAYS[2]}
@@ -105,7 +103,7 @@ def test_days_outside_the_window_are_not_touched(delivered):
     before = delivered.files()
     delivered.mediation.deliver(calls(5, DAYS[1]), DAYS[1])
 
-    delivered.run(DAYS[1])
+    delivered.run(DAYS[1], ticket="T-1")
 
     changed = {name for name, content in delivered.files().items() if before.get(name) != content}
     assert changed == {
@@ -143,7 +141,7 @@ def test_the_manifest_tells_what_the_partition_holds(delivered):
 def test_what_a_killed_run_left_behind_does_no_harm(delivered):
     delivered.run(WINDOW)
     before = delivered.files()
-    left = delivered.settings.landing_dir / "cdr_voice" / ".incoming" / "load_date=2026-06-29"
+    left = delivered.settings.landing_dir / "cdr_voice" / ".incoming-1" / "load_date=2026-06-29"
     left.mkdir(parents=True)
     (left / "part-0.parquet").write_bytes(b"half a file")
 
@@ -178,16 +176,3 @@ def test_memory_that_is_too_small_for_the_window_is_met_with_fewer_days_at_once(
         (tmp_path / name).mkdir()
 
     assert run(tmp_path / "tight", compute_memory_limit="60MB") == run(tmp_path / "roomy")
-
-
-def test_two_extractions_of_one_operator_do_not_run_at_once(delivered):
-    steps = []
-
-    def during(*step):
-        steps.append(step)
-        with pytest.raises(SourceUnavailableError, match="another extraction of demo is running"):
-            extract_window(delivered.settings, WINDOW)
-
-    extract_window(delivered.settings, WINDOW, ["cdr_voice"], during)
-
-    assert steps == [("cdr_voice", 0, 1), ("cdr_voice", 1, 1)]

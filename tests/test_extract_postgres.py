@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from datetime import date
 from decimal import Decimal
 
@@ -14,9 +16,12 @@ from extract_source import DAY, Extraction
 from keepline import store
 from keepline.contract import load_contract
 from keepline.errors import SourceUnavailableError, UsageError
-from keepline.extract.delivery import QueryDelivery
+from keepline.extract import Verdict, database
+from keepline.extract.delivery import QueryDelivery, window_values
 from keepline.extract.operator import load_operator
 from keepline.extract.session import Session
+from keepline.settings import PROJECT_DIR
+from keepline.simulator.database import OperatorDatabase
 from keepline.window import Window
 
 OPERATOR = """
@@ -34,15 +39,32 @@ SELECT = """select payment_id, account_id, paid_at, amount as amt, method_code, 
       where paid_at >= {from_at} and paid_at < {to_at}"""
 
 
+READER = "source_reader"
+
+
+def login(settings, name):
+    return psycopg.conninfo.make_conninfo(store.dsn(settings), user=name, password=name)
+
+
+def make_login(connection, name):
+    # Logins are shared by the databases of a server.
+    if connection.execute("select 1 from pg_roles where rolname = %s", [name]).fetchone() is None:
+        connection.execute(f"create role {name} login password '{name}'")
+
+
 @pytest.fixture
 def extraction(settings, tmp_path, monkeypatch):
-    monkeypatch.setenv("KEEPLINE_DEMO_DSN", store.dsn(settings))
+    monkeypatch.setenv("KEEPLINE_DEMO_DSN", login(settings, READER))
     with store.connect(settings, autocommit=True) as connection:
         connection.execute("create schema bil")
         connection.execute(
             "create table bil.payment (payment_id text, account_id text, paid_at timestamptz,"
             " amount numeric(18, 2), method_code text, channel_code text)"
         )
+        connection.execute("create index on bil.payment (paid_at)")
+        make_login(connection, READER)
+        connection.execute(f"grant usage on schema bil to {READER}")
+        connection.execute(f"grant select on all tables in schema bil to {READER}")
     extraction = Extraction(settings, tmp_path, monkeypatch)
     select(extraction, SELECT)
     return extraction
@@ -184,7 +206,7 @@ def test_a_select_that_only_duckdb_understands_is_counted_too(extraction):
         (SELECT.replace("as amt", "as amount"), "returns amount, which the contract does not have"),
         (
             SELECT.replace("{to_at}", "{until}"),
-            r"no placeholder {until}; there are {from_at}, {to_at}",
+            r"no placeholder {until}; there are {from_at}, {from_local}",
         ),
     ],
     ids=lambda value: value[:30],
@@ -209,51 +231,261 @@ def test_an_error_about_a_value_does_not_show_it(extraction):
     assert "13800007777" not in str(raised.value)
 
 
-def test_a_connection_lost_on_the_way_is_worth_another_try(extraction, monkeypatch):
-    pay(extraction, ("P1", "2026-06-30 12:00:00+08", 1))
-    whole = QueryDelivery._count
+def balance(result):
+    (row,) = result.reconciliations
+    return row.physical_rows, row.loaded_rows, sum(row.quarantined_rows.values()), row.balanced
 
-    def cut(self, counting, summed):
-        with store.connect(extraction.settings, autocommit=True) as connection:
-            connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where datname = current_database() and pid <> pg_backend_pid()"
-            )
-        whole(self, counting, summed)
+
+def cut(settings):
+    with store.connect(settings, autocommit=True) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and usename = %s",
+            [READER],
+        )
+
+
+def slow_view(extraction, rows_a_second):
+    """A view that gives its rows one by one, so that a test can reach in between."""
+    with store.connect(extraction.settings, autocommit=True) as connection:
+        connection.execute(
+            "create or replace view bil.slow as select *, pg_sleep("
+            f"{1 / rows_a_second})::text as waited from bil.payment"
+        )
+        connection.execute(f"grant select on bil.slow to {READER}")
+    select(
+        extraction,
+        SELECT.replace("bil.payment", "bil.slow").replace("method_code,", "waited as method_code,"),
+    )
+
+
+@pytest.mark.case(88)
+@pytest.mark.parametrize("moment", ["reading", "counting"])
+def test_a_connection_cut_on_the_way_is_worth_another_try(extraction, monkeypatch, moment):
+    # What landed before, and what a second extraction reads when it is cut.
+    pay(extraction, ("P0", "2026-06-30 11:00:00+08", 1))
+    extraction.run()
+    before = extraction.files()
+    pay(extraction, *[(f"P{n}", "2026-06-30 12:00:00+08", 1) for n in range(1, 100)])
+    slow_view(extraction, rows_a_second=30)
+    counted = QueryDelivery._count
+
+    def cut_first(self, counting, summed):
+        cut(extraction.settings)
+        counted(self, counting, summed)
 
     with monkeypatch.context() as patch:
-        patch.setattr(QueryDelivery, "_count", cut)
+        if moment == "reading":
+            threading.Timer(1.0, cut, [extraction.settings]).start()
+        else:
+            select(extraction, SELECT)
+            patch.setattr(QueryDelivery, "_count", cut_first)
         with pytest.raises(
             SourceUnavailableError, match=r"payment: lost the connection to 127\.0\.0\.1"
         ):
             extraction.run()
 
+    assert extraction.files() == before
+    select(extraction, SELECT)
+    result = extraction.run()["payment"]
+    assert result.verdict is Verdict.LOAD
+    assert balance(result) == (100, 100, 0, True)
+    assert extraction.landed("payment", "count(distinct payment_id)") == [(100,)]
+
+
+@pytest.mark.case(88)
+def test_a_source_that_is_too_slow_is_left_in_time(extraction, monkeypatch):
+    monkeypatch.setattr(database, "TIMEOUT_S", 1)
+    pay(extraction, *[(f"P{n}", "2026-06-30 12:00:00+08", 1) for n in range(200)])
+    slow_view(extraction, rows_a_second=20)
+    started = time.monotonic()
+
+    with pytest.raises(
+        SourceUnavailableError, match=r"127\.0\.0\.1.* needs more than 1 s"
+    ) as raised:
+        extraction.run()
+
+    assert raised.value.exit_code == 3
+    assert time.monotonic() - started < 5
     assert extraction.landed("payment") == []
-    assert extraction.run()["payment"].rows == 1
+    with store.connect(extraction.settings, autocommit=True) as connection:
+        running = connection.execute(
+            "select count(*) from pg_stat_activity where usename = %s and state = 'active'",
+            [READER],
+        )
+        assert running.fetchone() == (0,)
 
 
-def test_the_source_sees_two_connections_at_most(extraction, monkeypatch):
+def test_a_window_that_takes_too_long_is_taken_in_halves(extraction, monkeypatch):
+    monkeypatch.setattr(database, "TIMEOUT_S", 2)
+    days = range(27, 31)
+    pay(extraction, *[(f"{d}-{n}", f"2026-06-{d} 12:00+08", 1) for d in days for n in range(40)])
+    slow_view(extraction, rows_a_second=60)
+
+    result = extraction.run(Window(date(2026, 6, 27), date(2026, 7, 1)))["payment"]
+
+    assert [row.loaded_rows for row in result.reconciliations] == [40, 40, 40, 40]
+
+
+@pytest.mark.parametrize("timeout", [database.TIMEOUT_S, 7])
+def test_the_server_itself_ends_what_takes_too_long(extraction, monkeypatch, timeout):
+    monkeypatch.setattr(database, "TIMEOUT_S", timeout)
+    names = (
+        "statement_timeout",
+        "transaction_timeout",
+        "idle_in_transaction_session_timeout",
+        "default_transaction_read_only",
+    )
+    asked = ", ".join(f"current_setting('{name}') as {name}" for name in names)
+    with _session(extraction) as session:
+        session.attach("payment")
+        (row,) = session.rows(f"from postgres_query('operator', $$select {asked}$$)")
+
+    whole = {300: "5min", 7: "7s"}[timeout]
+    assert row == (whole, whole, {300: "1min", 7: "7s"}[timeout], "on")
+
+
+def test_the_source_sees_two_connections_at_most(extraction):
     with store.connect(extraction.settings, autocommit=True) as connection:
         connection.execute(
-            "insert into bil.payment select 'P' || n, 'A' || n, timestamptz '2026-06-30 12:00+08', 1"
-            " from generate_series(1, 200000) n"
+            "insert into bil.payment select 'P' || n, 'A' || n,"
+            " timestamptz '2026-06-01 12:00+08' + n % 30 * interval '1 day', 1"
+            " from generate_series(1, 300000) n"
         )
-    seen = []
-    whole = QueryDelivery._count
+    seen, stop = [], threading.Event()
 
-    def look(self, counting, summed):
-        with store.connect(extraction.settings) as connection:
-            count = connection.execute(
-                "select count(*) from pg_stat_activity where datname = current_database()"
-                " and pid <> pg_backend_pid() and application_name = 'keepline'"
+    def watch():
+        with store.connect(extraction.settings, autocommit=True) as connection:
+            while not stop.is_set():
+                found = connection.execute(
+                    "select count(*) from pg_stat_activity where usename = %s", [READER]
+                ).fetchone()
+                seen.append(found[0])
+                time.sleep(0.001)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+
+    extraction.run(Window(date(2026, 6, 1), date(2026, 7, 1)))
+
+    stop.set()
+    watcher.join()
+    assert 1 <= max(seen) <= database.CONNECTIONS
+
+
+def test_a_small_window_of_a_large_table_is_read_by_its_index(extraction):
+    with store.connect(extraction.settings, autocommit=True) as connection:
+        connection.execute(
+            "insert into bil.payment select 'P' || n, 'A' || n,"
+            " timestamptz '2020-01-01 12:00+08' + n * interval '15 minutes', 1"
+            " from generate_series(1, 230000) n"
+        )
+        # A vacuum would read the table meanwhile.
+        connection.execute("alter table bil.payment set (autovacuum_enabled = false)")
+        connection.execute("analyze bil.payment")
+        pages = connection.execute(
+            "select relpages from pg_class where oid = 'bil.payment'::regclass"
+        ).fetchone()[0]
+        # More than DuckDB reads in one piece, so that it could read in several.
+        assert pages > 1000
+
+    read_before = _pages_read(extraction)
+    rows = extraction.run(date(2026, 6, 1))["payment"].rows
+    pages_read = _pages_read(extraction) - read_before
+
+    assert rows == 96
+    assert pages_read < pages / 10
+
+
+def _pages_read(extraction):
+    with store.connect(extraction.settings, autocommit=True) as connection:
+        connection.execute("select pg_stat_clear_snapshot()")
+        # The server's processes report when they end.
+        for _ in range(100):
+            found = connection.execute(
+                "select count(*) from pg_stat_activity where usename = %s", [READER]
             ).fetchone()
-        seen.append(count[0])
-        whole(self, counting, summed)
+            if found == (0,):
+                break
+            time.sleep(0.02)
+        return connection.execute(
+            "select heap_blks_read + heap_blks_hit from pg_statio_user_tables where relname = 'payment'"
+        ).fetchone()[0]
 
-    monkeypatch.setattr(QueryDelivery, "_count", look)
 
-    assert extraction.run()["payment"].rows == 200_000
-    assert 1 <= seen[0] <= 2
+def _session(extraction):
+    contract = load_contract(extraction.settings.dbt_dir)
+    return Session(extraction.settings, load_operator(extraction.operator_file, contract))
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("alter role writer superuser", "is a superuser"),
+        ("grant insert on bil.payment to writer", "may change the table bil.payment"),
+        ("grant update (amount) on bil.payment to writer", "may change the table bil.payment"),
+        ("grant truncate on bil.payment to writer", "may change the table bil.payment"),
+        ("grant pg_write_all_data to writer", "may change the table bil.payment"),
+        ("alter table bil.payment owner to writer", "may change the table bil.payment"),
+        ("grant create on schema bil to writer", "may create in the schema bil"),
+    ],
+)
+def test_a_login_that_may_write_is_refused_with_the_grant_to_type(
+    extraction, monkeypatch, sql, words
+):
+    with store.connect(extraction.settings, autocommit=True) as connection:
+        make_login(connection, "writer")
+        connection.execute("grant usage on schema bil to writer")
+        connection.execute("grant select on bil.payment to writer")
+        connection.execute(sql)
+        monkeypatch.setenv("KEEPLINE_DEMO_DSN", login(extraction.settings, "writer"))
+        try:
+            with pytest.raises(
+                UsageError, match="GRANT SELECT ON ALL TABLES IN SCHEMA bil"
+            ) as raised:
+                extraction.run()
+        finally:
+            connection.execute("drop owned by writer cascade")
+            connection.execute("drop role writer")
+
+    assert words in str(raised.value)
+    assert "KEEPLINE_DEMO_DSN" in str(raised.value)
+
+
+def test_every_select_of_the_demo_has_an_index_for_its_window(extraction):
+    """The simulated operator's tables as they are made, asked as keepline asks them."""
+    settings = extraction.settings
+    operator = OperatorDatabase(store.dsn(settings), date(2026, 6, 1))
+    operator.close(password="reader")
+    contract = load_contract(settings.dbt_dir)
+    demo = load_operator(PROJECT_DIR / "operators" / "demo.yml", contract)
+    window = Window.day(DAY)
+    with store.connect(settings, autocommit=True) as connection:
+        # An empty table is read as a whole, unless that is made dear.
+        connection.execute("set enable_seqscan = off")
+        for table, source in demo.tables.items():
+            if source.file is not None:
+                continue
+            with _session(extraction) as session:
+                sql = demo.render(table, window_values(session, window))
+            plan = connection.execute(f"explain {sql.replace('operator.', '', 1)}").fetchall()
+            text = "\n".join(str(row[0]) for row in plan)
+            if "where" in sql:
+                assert "Index" in text, (table, text)
+
+
+@pytest.mark.case(94)
+def test_a_window_after_the_data_reads_nothing_and_skips_nothing(extraction):
+    pay(extraction, ("P1", "2026-06-30 12:00:00+08", 1))
+    ahead = date(2027, 6, 30)
+
+    early = extraction.run(ahead)["payment"]
+    late = extraction.run()["payment"]
+
+    assert balance(early) == (0, 0, 0, True)
+    assert early.reconciliations[0].load_date == ahead
+    assert balance(late) == (1, 1, 0, True)
+    assert extraction.landed("payment", "payment_id, load_date") == [("P1", DAY)]
 
 
 def test_the_source_is_attached_read_only(extraction):
@@ -274,16 +506,8 @@ def test_the_source_is_attached_read_only(extraction):
 
 def test_a_login_that_may_not_read_a_table_is_told_so(extraction, monkeypatch):
     with store.connect(extraction.settings, autocommit=True) as connection:
-        connection.execute("drop role if exists outsider")
-        connection.execute("create role outsider login password 'outsider'")
-    parts = psycopg.conninfo.conninfo_to_dict(store.dsn(extraction.settings))
-    outsider = psycopg.conninfo.make_conninfo(
-        **{**parts, "user": "outsider", "password": "outsider"}
-    )
-    monkeypatch.setenv("KEEPLINE_DEMO_DSN", outsider)
+        make_login(connection, "outsider")
+    monkeypatch.setenv("KEEPLINE_DEMO_DSN", login(extraction.settings, "outsider"))
 
     with pytest.raises(UsageError, match="payment"):
         extraction.run()
-
-    with store.connect(extraction.settings, autocommit=True) as connection:
-        connection.execute("drop role outsider")

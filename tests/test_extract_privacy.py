@@ -198,7 +198,7 @@ def test_running_again_replaces_the_vaults_values_of_the_window_only(extraction)
 def test_a_held_table_leaves_the_vault_as_it_was(extraction):
     people(extraction, person(1))
     extraction.run()
-    people(extraction, person(2), person(3, updated_at="never"))
+    people(extraction, person(2), *[person(n, updated_at="never") for n in range(3, 24)])
 
     assert set(extraction.held()) == {"QUARANTINE_LIMIT"}
 
@@ -210,6 +210,8 @@ def test_a_held_table_leaves_the_vault_as_it_was(extraction):
 def test_a_store_without_a_vault_says_what_to_do(settings, tmp_path, monkeypatch):
     extraction = Extraction(settings, tmp_path, monkeypatch)
     people(extraction, person(1))
+    with store.connect(settings, autocommit=True) as connection:
+        connection.execute("drop schema vault cascade")
 
     with pytest.raises(UsageError, match="run `keepline migrate` first"):
         extraction.run(DAY, "party_individual")

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from datetime import date
 from decimal import Decimal
 
 import pytest
 from extract_source import DAY, Extraction, call, calls
+
+from keepline.contract import load_contract
+from keepline.errors import UsageError
+from keepline.extract import HeldError
+from keepline.settings import Settings
+from keepline.window import Window
 
 
 @pytest.fixture
@@ -73,8 +81,8 @@ ACCEPTED = {
     "no offset: the operator's clock": ("start_at", f"{DAY} 09:00:00", "2026-06-30 01:00:00"),
     "a part of a second": (
         "start_at",
-        f"{DAY} 23:59:59.999999+08:00",
-        "2026-06-30 15:59:59.999999",
+        f"{DAY} 09:59:59.999999+08:00",
+        "2026-06-30 01:59:59.999999",
     ),
     "an integer with empty decimals": ("duration_s", "12.00", 12),
     "an amount with empty decimals": ("charge_amt", "10.500", Decimal("10.50")),
@@ -140,13 +148,22 @@ def test_a_row_that_is_refused_does_not_shut_out_its_twin(extraction):
 
 
 def test_too_many_bad_rows_hold_the_table_but_show_what_they_were(extraction):
-    bad = [call(n, direction="up") for n in range(100, 103)]
+    bad = [call(n, direction="up") for n in range(100, 121)]
     extraction.mediation.deliver([*calls(100), *bad])
 
     assert extraction.held() == ["QUARANTINE_LIMIT"]
 
     assert extraction.landed() == []
-    assert len(extraction.quarantined("reason_code")) == 3
+    assert len(extraction.quarantined("reason_code")) == 21
+
+
+def test_a_few_bad_rows_of_a_small_table_do_not_hold_it(extraction):
+    bad = [call(n, direction="up") for n in range(10, 30)]
+    extraction.mediation.deliver([*calls(10), *bad])
+
+    result = extraction.run()["cdr_voice"]
+
+    assert (result.rows, result.reconciliations[0].quarantined_rows) == (10, {"UNKNOWN_CODE": 20})
 
 
 def test_the_quarantine_shows_wrong_numbers_and_dates_and_hides_free_text(extraction):
@@ -159,3 +176,46 @@ def test_the_quarantine_shows_wrong_numbers_and_dates_and_hides_free_text(extrac
     assert (row["start_at"], row["charge_amt"]) == ("2026-02-30 09:00:00+08:00", "0.125")
     assert (row["cell_id"], row["direction"]) == ("aa aaa", "out")
     assert not {"msisdn_hash", "other_number_hash"} & set(row)
+
+
+def test_a_table_may_have_a_limit_of_its_own_and_it_counts_by_load_date(
+    extraction, tmp_path, monkeypatch
+):
+    staging = tmp_path / "dbt" / "models" / "staging"
+    shutil.copytree(extraction.settings.dbt_dir / "models" / "staging", staging)
+    contract = staging / "med" / "_med__sources.yml"
+    word = "            event_cursor: start_at\n"
+    limit = "            quarantine_limit: {share: 0.5, rows: 2}\n"
+    contract.write_text(contract.read_text().replace(word, word + limit))
+    monkeypatch.setattr(Settings, "dbt_dir", property(lambda _: tmp_path / "dbt"))
+    days = [date(2026, 6, 27), date(2026, 6, 28), date(2026, 6, 29)]
+    # Two rows are never too many; three of six are half, four of seven are more.
+    for day, good, bad in zip(days, (0, 3, 3), (2, 3, 4), strict=True):
+        refused = [call(n, day, direction="up") for n in range(50, 50 + bad)]
+        extraction.mediation.deliver([*calls(good, day), *refused], day)
+
+    with pytest.raises(HeldError) as raised:
+        extraction.run(Window(days[0], DAY))
+
+    findings = [(finding.code, finding.load_date) for finding in raised.value.findings]
+    assert findings == [("QUARANTINE_LIMIT", days[2])]
+    assert {row[0] for row in extraction.landed(columns="load_date")} == {days[1]}
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("format: passport", "format passport is not one of msisdn, cn_id"),
+        ("format_if: {column: kind, codes: [x]}", "names the column kind"),
+        ("min_unless: {codes: [x]}", "missing or wrong"),
+    ],
+)
+def test_a_word_that_the_contract_does_not_know_is_named(extraction, tmp_path, word, message):
+    staging = tmp_path / "models" / "staging"
+    shutil.copytree(extraction.settings.dbt_dir / "models" / "staging", staging)
+    contract = staging / "crm" / "_crm__sources.yml"
+    said = r"(?<=pii: pseudonym, )format: cn_id, format_if: {.*?}"
+    contract.write_text(re.sub(said, lambda _: word, contract.read_text()))
+
+    with pytest.raises(UsageError, match=message):
+        load_contract(tmp_path)

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from keepline.extract.result import TableResult
 from keepline.extract.run import extract_window
-from keepline.extract.verdict import Finding, HeldError, Verdict
+from keepline.extract.verdict import Finding, HeldError, IncompleteError, NotReadyError, Verdict
 
-__all__ = ["Finding", "HeldError", "TableResult", "Verdict", "extract_window"]
+__all__ = [
+    "Finding",
+    "HeldError",
+    "IncompleteError",
+    "NotReadyError",
+    "TableResult",
+    "Verdict",
+    "extract_window",
+]

@@ -12,23 +12,33 @@ from typing import Protocol
 
 import duckdb
 
-from keepline.contract import Column, Table
+from keepline.contract import LOAD_DATE, Column, Table
 from keepline.errors import UsageError
+from keepline.extract.database import Database
 from keepline.extract.rules import PROVENANCE
-from keepline.extract.session import Session, literal
+from keepline.extract.session import Session, literal, without_values
 from keepline.extract.verdict import Finding
 from keepline.window import Window
 
 STAGED = "staged"
-# Lines that DuckDB could not read: source_file, load_day, line_no, reason_code.
+# Lines that are no row; `counted` when the numbers of the rows behind count them.
 BAD_LINES = "bad_lines"
-# The local day of a load cursor, in words that DuckDB and PostgreSQL share.
-DAY_TYPES = {
-    "TIMESTAMP WITH TIME ZONE": "case when isfinite(x.{cursor})"
-    " then cast(x.{cursor} at time zone {zone} as date) end",
-    "TIMESTAMP": "case when isfinite(x.{cursor}) then cast(x.{cursor} as date) end",
-    "DATE": "case when isfinite(x.{cursor}) then x.{cursor} end",
-}
+BAD_LINES_COLUMNS = (
+    "source_file varchar, load_day date, line_no bigint, reason_code varchar, counted boolean"
+)
+# The SQL that all databases share.
+DUCKDB = Database()
+# Readings of a source whose rows move while they are counted.
+ATTEMPTS = 3
+NO_DAY = "cast(null as date)"
+
+
+class UnreadableError(Exception):
+    """Rows cannot be read by the operator's SELECT as they are."""
+
+    def __init__(self, finding: Finding) -> None:
+        self.finding = finding
+        super().__init__(finding.code)
 
 
 @dataclass(frozen=True)
@@ -52,12 +62,20 @@ class Delivery(Protocol):
     window: Window
 
     @property
+    def days(self) -> Sequence[date]:
+        """Load dates that it can bring."""
+
+    @property
     def load_date(self) -> str | None:
         """Column of `STAGED` that holds the load date; None when the load cursor decides."""
 
     @property
     def nul_bytes(self) -> bool:
         """Whether a text may hold a NUL byte."""
+
+    @property
+    def unseen(self) -> bool:
+        """Whether a text may hold more than visible ASCII characters."""
 
     def stage(self) -> dict[str, str]:
         """Make the relation `STAGED`; returns its columns with their types."""
@@ -80,12 +98,15 @@ class Delivery(Protocol):
     def halves(self) -> Sequence[Delivery]:
         """Return the delivery in two, or nothing when it cannot be cut."""
 
+    def close(self) -> None:
+        """Give back what `stage` took."""
+
 
 class QueryDelivery:
     """Rows of a database, or of files that the SELECT reads by itself."""
 
     load_date = None
-    nul_bytes = False
+    unseen = True
 
     def __init__(self, session: Session, table: Table, window: Window) -> None:
         self.window = window
@@ -94,34 +115,43 @@ class QueryDelivery:
         self._counts: dict[date | None, int] = {}
         self._sums: dict[date | None, dict[str, Decimal]] = {}
         self._by_day = True
+        self._lost_dates = 0
+        self._databases = {
+            name: session.database(name) for name in session.operator.connections_of(table.name)
+        }
+
+    @property
+    def days(self) -> Sequence[date]:
+        """All days of the window."""
+        return self.window.days()
+
+    @property
+    def nul_bytes(self) -> bool:
+        """Whether one of the databases keeps them."""
+        return any(database.nul_bytes for database in self._databases.values())
 
     def stage(self) -> dict[str, str]:
         """Take the rows over once; later steps do not ask the source again."""
         session = self._session
+        session.attach(self._table.name)
         with session.translated(self._table.name):
             sql = self._sql()
-            columns = session.columns(sql)
+            columns = self._columns(sql)
             check_columns(session, self._table, columns)
             counting, summed = self._counting(sql, columns)
-            # One transaction: the rows and their count are of one snapshot of the source.
-            session.run("begin")
-            try:
-                session.run(f"create or replace temp table taken as {sql}")
-                self._count(counting, summed)
-                session.run("commit")
-            except duckdb.Error:
-                with contextlib.suppress(duckdb.Error):
-                    session.run("rollback")
-                raise
+            for attempt in range(1, ATTEMPTS + 1):
+                # One transaction: the rows and their count are of one snapshot of the source.
+                with session.transaction(self._table.name):
+                    self._take(sql)
+                    self._count(counting, summed)
+                if attempt == ATTEMPTS or self._is_still():
+                    break
             session.run(f"create or replace temp view {STAGED} as select * from taken")
         return columns
 
     def bad_lines(self) -> None:
         """A database has none."""
-        self._session.run(
-            f"create or replace temp table {BAD_LINES}"
-            " (source_file varchar, load_day date, line_no bigint, reason_code varchar)"
-        )
+        self._session.run(f"create or replace temp table {BAD_LINES} ({BAD_LINES_COLUMNS})")
 
     def look_again(self, days: Sequence[date]) -> None:
         """Do nothing: the rows are still there."""
@@ -130,18 +160,30 @@ class QueryDelivery:
         """Compare day by day, or the totals when the load cursor is text."""
         ours = dict(arrived) if self._by_day else {None: sum(arrived.values())}
         days = on_days(arrived, self.window)
-        if ours == self._counts:
+        if self._lost_dates:
+            found = (
+                f"{self._lost_dates} date(s) such as 2026-06-00, no day of the calendar: mend them at"
+                f" the source, or leave them out in {self._session.operator.path.name}."
+            )
+            return Balance(days, findings=[Finding("UNBALANCED", self._table.name, found)])
+        differ = {*ours, *self._counts}
+        wrong = [day for day in differ if ours.get(day, 0) != self._counts.get(day, 0)]
+        if not wrong:
             return Balance(physical=days)
-        wrong = [day for day in {**ours, **self._counts} if ours.get(day) != self._counts.get(day)]
-        first = min(wrong, key=str)
-        finding = Finding(
-            "UNBALANCED",
-            f"{self._table.name} {first or ''}".strip(),
-            f"The source counts {self._counts.get(first, 0)} rows, {ours.get(first, 0)} arrived"
-            f" ({len(wrong)} day(s) differ). Check the SELECT in {self._session.operator.path.name}.",
-        )
         physical = on_days(self._counts, self.window) if self._by_day else days
-        return Balance(physical, findings=[finding])
+        return Balance(
+            physical, findings=[self._unbalanced(day, ours) for day in sorted(wrong, key=str)]
+        )
+
+    def _unbalanced(self, day: date | None, ours: Mapping[date | None, int]) -> Finding:
+        inside = day is not None and self.window.from_date <= day < self.window.to_date
+        return Finding(
+            "UNBALANCED",
+            f"{self._table.name} {day or ''}".strip(),
+            f"The source counts {self._counts.get(day, 0)} rows, {ours.get(day, 0)} arrived."
+            f" Check the SELECT in {self._session.operator.path.name}.",
+            day if inside else None,
+        )
 
     def source(self, _day: date) -> dict[str, str]:
         """Name the connections that the SELECT reads."""
@@ -151,9 +193,9 @@ class QueryDelivery:
         )
 
     def stated_sums(self, day: date) -> Mapping[str, Decimal]:
-        """Return the totals that the database itself made."""
+        """Return the totals that the database itself made; of several days only when it knows the day."""
         stated = dict(self._sums.get(day, {}))
-        if day == self.window.from_date:
+        if day == self.window.from_date and (self._by_day or len(self.days) == 1):
             for name, total in self._sums.get(None, {}).items():
                 stated[name] = stated.get(name, Decimal(0)) + total
         return stated
@@ -167,9 +209,45 @@ class QueryDelivery:
         windows = [Window(self.window.from_date, middle), Window(middle, self.window.to_date)]
         return [QueryDelivery(self._session, self._table, window) for window in windows]
 
+    def close(self) -> None:
+        """Drop the rows."""
+        self._session.run("drop table if exists taken")
+
+    def _columns(self, sql: str) -> dict[str, str]:
+        """The SELECT's columns; when it fitted the source before, the source has changed."""
+        session, name = self._session, self._table.name
+        try:
+            return session.columns(sql)
+        except (duckdb.BinderException, duckdb.CatalogException) as error:
+            if not any((session.settings.landing_dir / name).glob(f"{LOAD_DATE}=*")):
+                raise
+            found = f"{without_values(error)}. Mend the SELECT in {session.operator.path.name}."
+            raise UnreadableError(Finding("BREAKING_SCHEMA", name, found)) from None
+
+    def _is_still(self) -> bool:
+        """Whether rows came or went between the reading and the count, where these are two snapshots."""
+        if all(database.one_snapshot for database in self._databases.values()):
+            return True
+        return bool(
+            self._session.rows("select count(*) from taken")[0][0] == sum(self._counts.values())
+        )
+
+    def _take(self, sql: str) -> None:
+        try:
+            self._session.run(f"create or replace temp table taken as {sql}")
+        except duckdb.InvalidInputException as error:
+            if "invalid unicode" not in str(error).lower():
+                raise
+            # SQLite keeps any bytes as text.
+            raise UnreadableError(
+                Finding("WRONG_ENCODING", self._table.name, "A text of the database is not UTF-8.")
+            ) from None
+
     def _sql(self) -> str:
+        kinds = {type(kind): kind for kind in self._databases.values()}
+        kind = next(iter(kinds.values())) if len(kinds) == 1 else None
         sql = self._session.operator.render(
-            self._table.name, window_values(self._session, self.window)
+            self._table.name, window_values(self._session, self.window, kind)
         )
         statements = duckdb.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
@@ -185,39 +263,54 @@ class QueryDelivery:
         NaN or an infinity in a `numeric` as 0 and a `numeric` without a scale as a floating-point number.
         """
         session, table = self._session, self._table
-        cursor_type = columns[table.load_cursor]
-        self._by_day = cursor_type in DAY_TYPES
-        day = DAY_TYPES.get(cursor_type, "cast(null as date)").format(
-            cursor=table.load_cursor, zone=literal(session.settings.timezone)
-        )
-        names = session.operator.connections_of(table.name)
-        if len(names) == 1:
+        zone = literal(session.settings.timezone)
+        cursor, cursor_type = table.load_cursor, columns[table.load_cursor]
+        for name, kind in self._databases.items() if len(self._databases) == 1 else ():
+            own = kind.own_words(name, sql)
+            if own is None:
+                continue
+            day = kind.local_day(cursor, cursor_type, zone)
             measures = [
-                name
-                for name, column in measures_of(table).items()
+                measure
+                for measure, column in measures_of(table).items()
                 if columns.get(column.name, "VARCHAR") != "VARCHAR"
+                or (kind.sums_text and column.name in columns)
             ]
-            sums = "".join(
-                f", cast(sum(cast(x.{measures_of(table)[name].name} as numeric)) as text)"
-                for name in measures
+            sums = "".join(f", {kind.total(measures_of(table)[m].name)}" for m in measures)
+            dates = [n for n, type_ in columns.items() if type_ in ("DATE", "TIMESTAMP")]
+            counting = (
+                f"select {day or NO_DAY} as day, count(*) as n, {kind.lost_dates(dates)} as lost{sums}"
+                f" from ({own}) as x group by 1"
             )
-            own = re.sub(rf"\b{names[0]}\.(?=\w+\.)", "", sql)
-            counting = f"select {day} as day, count(*) as n{sums} from ({own}) as x group by 1"
-            asked = f"select * from postgres_query({literal(names[0])}, {literal(counting)})"
+            asked = kind.asked(name, counting)
             # Not when the SELECT is in DuckDB's own SQL: then DuckDB asks a second time.
-            with contextlib.suppress(duckdb.BinderException):
+            with contextlib.suppress(duckdb.Error):
                 session.columns(asked)
+                self._by_day = day is not None
                 return asked, measures
-        return f"select {day} as day, count(*) as n from ({sql}) as x group by 1", []
+        day = DUCKDB.local_day(cursor, cursor_type, zone)
+        self._by_day = day is not None
+        return (
+            f"select {day or NO_DAY} as day, count(*) as n, 0 as lost from ({sql}) as x group by 1",
+            [],
+        )
 
     def _count(self, counting: str, summed: Sequence[str]) -> None:
         scales = {name: 100 if name.endswith("fen") else 1 for name in summed}
-        for day, rows, *sums in self._session.rows(counting):
-            self._counts[day] = rows
+        self._counts.clear()
+        self._sums.clear()
+        self._lost_dates = 0
+        for day, rows, lost, *sums in self._session.rows(counting):
+            self._counts[day] = int(rows)
+            self._lost_dates += int(lost)
             self._sums[day] = {
-                name: Decimal(text or 0) * scales[name]
-                for name, text in zip(summed, sums, strict=True)
+                name: sum_of(text) * scales[name] for name, text in zip(summed, sums, strict=True)
             }
+
+
+def sum_of(text: str | None) -> Decimal:
+    """Return a total that a database states as text, in one part or in several."""
+    return sum((Decimal(part) for part in (text or "").split()), Decimal(0))
 
 
 def measures_of(table: Table) -> dict[str, Column]:
@@ -240,19 +333,24 @@ def on_days(counts: Mapping[date | None, int], window: Window) -> dict[date, int
     return days
 
 
-def window_values(session: Session, window: Window) -> dict[str, str]:
-    """Return the SQL text of the window's placeholders: local midnights, the last one excluded."""
+def window_values(
+    session: Session, window: Window, database: Database | None = None
+) -> dict[str, str]:
+    """Return the SQL text of the window's placeholders: local midnights, the last one excluded.
 
-    def midnight(day: date) -> str:
-        at = datetime(day.year, day.month, day.day, tzinfo=session.settings.zone)
-        return f"timestamptz {literal(at.isoformat(sep=' '))}"
-
-    return {
-        "from_at": midnight(window.from_date),
-        "to_at": midnight(window.to_date),
-        "from_date": f"date {literal(window.from_date)}",
-        "to_date": f"date {literal(window.to_date)}",
-    }
+    Args:
+        session: knows the operator's zone.
+        window: load dates.
+        database: kind of database that is compared with them; None is DuckDB's own SQL.
+    """
+    kind = database or DUCKDB
+    values = {}
+    for side, day in (("from", window.from_date), ("to", window.to_date)):
+        midnight = datetime(day.year, day.month, day.day, tzinfo=session.settings.zone)
+        values[f"{side}_at"] = kind.instant(midnight)
+        values[f"{side}_local"] = kind.local(midnight)
+        values[f"{side}_date"] = kind.day(midnight)
+    return values
 
 
 def check_columns(session: Session, table: Table, given: Mapping[str, str]) -> None:

@@ -7,10 +7,12 @@ finds no manifest, or another checksum, met an extraction that was killed; runni
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -21,10 +23,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from keepline.contract import LOAD_DATE, Table
+from keepline.failpoint import reach
 
 PART = "part-0.parquet"
 MANIFEST = "_manifest.json"
 QUARANTINE_ROWS = "rows.parquet"
+INCOMING = ".incoming-"
 ROW_GROUP = 122_880
 LOAD_DAY = "load_day"
 
@@ -57,11 +61,9 @@ def landed_schema(table: Table) -> pa.Schema:
 
 def fingerprint(table: Table) -> str:
     """Return a checksum of the part of the contract that decides what lands."""
-    columns = [
-        [c.name, c.data_type, c.nullable, list(c.codes), c.pii, c.minimum, c.maximum, c.format]
-        for c in table.columns
-    ]
-    said = [table.name, list(table.key), table.load_cursor, table.event_cursor, columns]
+    columns = [{**dataclasses.asdict(column), "description": None} for column in table.columns]
+    times = [table.load_cursor, table.event_cursor, table.max_ahead_s, table.max_age_days]
+    said = [table.name, list(table.key), *times, columns]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
@@ -76,13 +78,15 @@ class Partitions:
         self.checksums: dict[date, str] = {}
         self._table = table
         self._folder = folder / table.name
-        self._incoming = self._folder / ".incoming"
+        # Of its own: a run that was overtaken may still write into the one that it had.
+        self._incoming = self._folder / f"{INCOMING}{uuid.uuid4().hex}"
         self._schema = schema
         self._file_name = file_name
 
     def __enter__(self) -> Partitions:
         # What a killed run left behind.
-        shutil.rmtree(self._incoming, ignore_errors=True)
+        for left in self._folder.glob(f"{INCOMING}*"):
+            shutil.rmtree(left, ignore_errors=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,6 +136,7 @@ class Partitions:
             manifest = (json.dumps(said, ensure_ascii=False) + "\n").encode()
             if not self._is_there(self._target(day), manifest):
                 (self._new(day).parent / MANIFEST).write_bytes(manifest)
+                reach("landing.manifest")
                 changed.append(day)
         self._replace(changed, PART, MANIFEST)
         self._empty([day for day in days if day not in manifests], MANIFEST, PART)
@@ -151,8 +156,10 @@ class Partitions:
             if target.exists():
                 for name in names:
                     (new / name).replace(target / name)
+                    reach("landing.file")
             else:
                 new.rename(target)
+            reach("landing.day")
 
     def _empty(self, days: Sequence[date], *names: str) -> None:
         for day in days:
@@ -160,6 +167,7 @@ class Partitions:
             if target.exists():
                 for name in names:
                     (target / name).unlink(missing_ok=True)
+                    reach("landing.emptying")
                 target.rmdir()
 
     def _target(self, day: date) -> Path:

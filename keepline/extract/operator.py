@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import yaml
@@ -31,27 +31,37 @@ class Connection(_Part):
     """A database of the operator.
 
     Attributes:
-        type: kind of database; a new kind is an entry in `session.ATTACHERS`.
-        dsn_env: variable that holds its connection string.
+        type: kind of database; a new kind is an entry here and in `session.DATABASES`.
+        dsn_env: variable that holds its connection string, of SQLite the path of its file.
     """
 
-    type: Literal["postgres"]
+    type: Literal["postgres", "mysql", "sqlite"]
     dsn_env: str
 
 
 class FileSet(_Part):
-    """A folder of the operator's CSV files.
+    """A folder of the operator's files.
 
     Attributes:
         path_env: variable that holds the folder.
         layout: path of a file below it; `{file}` is the table's `file`, `{date}` the load date.
             Without `{date}` there is one file, whose rows carry their own dates.
         manifest: path of the list that comes with the files of a date, or None.
+        done: path of a file that is written when the others are complete, or None.
+        settle_s: seconds that a file must have been left alone before it is read.
+        format: `csv`, `jsonl` (one object in each line) or `parquet`; the first two may be gzipped.
+        encoding: of the text; nothing is guessed.
+        nulls: words of CSV and JSON-lines that mean no value, besides the empty text.
     """
 
     path_env: str
     layout: str
     manifest: str | None = None
+    done: str | None = None
+    settle_s: int = Field(default=0, ge=0)
+    format: Literal["csv", "jsonl", "parquet"] = "csv"
+    encoding: Literal["utf-8", "gbk", "gb18030"] = "utf-8"
+    nulls: tuple[str, ...] = ()
 
     @property
     def dated(self) -> bool:
@@ -60,11 +70,23 @@ class FileSet(_Part):
 
     def file_name(self, file: str, load_date: date | None) -> str:
         """Return the path of a file below the folder."""
-        return self.layout.replace("{file}", file).replace("{date}", str(load_date))
+        return _filled(self.layout, file, load_date)
 
     def manifest_name(self, load_date: date) -> str:
         """Return the path of a date's manifest below the folder."""
         return str(self.manifest).replace("{date}", str(load_date))
+
+    def done_name(self, file: str, load_date: date | None) -> str:
+        """Return the path of the marker that says that a file is complete."""
+        return _filled(str(self.done), file, load_date)
+
+    def is_marker(self, name: str, load_date: date) -> bool:
+        """Whether a file of a date, by its name without folder, is the marker of some file."""
+        marker = PurePosixPath(self.done_name("{file}", load_date)).name
+        before, several, after = marker.partition("{file}")
+        if self.done is None or not several:
+            return self.done is not None and name == marker
+        return name.startswith(before) and name.endswith(after)
 
 
 class TableSource(_Part):
@@ -74,11 +96,15 @@ class TableSource(_Part):
         sql: SELECT in DuckDB's SQL that returns the contract's columns.
         file: name of the file that the SELECT reads as `records`, or None.
         files: file set of `file`; may be left out when the operator has only one.
+        columns: names that the header of `file` must have, in any order; None asks for nothing.
+        may_be_empty: whether a dated `file` may hold no record.
     """
 
     sql: str
     file: str | None = None
     files: str | None = None
+    columns: tuple[str, ...] | None = None
+    may_be_empty: bool = True
 
 
 class History(_Part):
@@ -228,6 +254,8 @@ def load_operator(path: Path, contract: Contract) -> Operator:
     for name, files in document.files.items():
         if files.manifest is not None and not files.dated:
             raise UsageError(f"{path.name}, files {name}: a manifest needs a layout with {{date}}")
+        if files.done is not None and files.dated and "{date}" not in files.done:
+            raise UsageError(f"{path.name}, files {name}: `done` needs {{date}}, as the layout has")
     operator = Operator(
         path,
         document.name,
@@ -240,3 +268,7 @@ def load_operator(path: Path, contract: Contract) -> Operator:
         if source.file is not None:
             operator.file_set(table)
     return operator
+
+
+def _filled(path: str, file: str, load_date: date | None) -> str:
+    return path.replace("{file}", file).replace("{date}", str(load_date))

@@ -1,11 +1,12 @@
 """A table's files as the relation `records`, and the operator's SELECT over it.
 
-Every column is text, by the names of the header. Besides them `records` has `source_file`, `line_no`
-and, for files of one day each, `load_date`.
+Its columns have the names of the header and are text, but for those of Parquet. Besides them `records` has
+`source_file`, `line_no` and, for files of one day each, `load_date`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -15,17 +16,19 @@ import duckdb
 
 from keepline.contract import LOAD_DATE, Table
 from keepline.errors import UsageError
+from keepline.extract import encodings
 from keepline.extract.delivery import (
     BAD_LINES,
     STAGED,
     Balance,
     Delivery,
+    UnreadableError,
     check_columns,
     on_days,
     window_values,
 )
 from keepline.extract.files import SourceFile
-from keepline.extract.rules import LINE_NO, SOURCE_FILE
+from keepline.extract.rules import FOUND_IN, LINE_NO, SOURCE_FILE
 from keepline.extract.session import Session, literal, quoted
 from keepline.extract.verdict import Finding
 from keepline.window import Window
@@ -42,28 +45,30 @@ LINE_REASONS = {
     "LINE SIZE OVER MAXIMUM": "LINE_TOO_LONG",
 }
 PATH = "_path"
-
-
-class UnreadableError(Exception):
-    """Files cannot be read by the operator's SELECT as they are."""
-
-    def __init__(self, finding: Finding) -> None:
-        self.finding = finding
-        super().__init__(finding.code)
+LINE = "_line"
 
 
 class FileDelivery:
-    """Files with the same header, read in one query."""
+    """CSV files with the same header, read in one query; other formats inherit from it."""
 
     def __init__(
         self, session: Session, table: Table, window: Window, files: Sequence[SourceFile]
     ) -> None:
         self.window = window
         self.nul_bytes = any(file.nul_bytes for file in files)
+        self.unseen = any(file.unseen for file in files)
         self._session = session
         self._table = table
         self._files = list(files)
         self._dated = files[0].load_date is not None
+        self._set = session.operator.files[files[0].file_set]
+        self._decoded: dict[str, int] = {}
+
+    @property
+    def days(self) -> Sequence[date]:
+        """The days of the files, or of the window when their rows carry their own."""
+        dated = [file.load_date for file in self._files if file.load_date is not None]
+        return dated or self.window.days()
 
     @property
     def load_date(self) -> str | None:
@@ -92,12 +97,21 @@ class FileDelivery:
             f"""create or replace temp table {BAD_LINES} as
             select
                 source_file, coalesce(load_date, {first_day}) as load_day, line as line_no,
-                min(case error_type {reasons} else 'BAD_LINE' end) as reason_code
+                min(case error_type {reasons} else 'BAD_LINE' end) as reason_code, false as counted
             from bad_line
             join bad_scan using (scan_id, file_id)
             join delivered on delivered.path = bad_scan.file_path
             group by all"""
         )
+        again = [file for file in self._files if file.repeated_header]
+        if again:
+            self._session.run(
+                f"""insert into {BAD_LINES}
+                select source_file, coalesce(load_date, {first_day}), {LINE}, 'REPEATED_HEADER', true
+                from {self._reader(again, lines=True, rejects="other")} as r
+                join delivered as d on d.path = r.{PATH} where {self._is_header()}"""
+            )
+            self._session.run("drop table other_line; drop table other_scan")
 
     def balance(self, arrived: Mapping[date | None, int]) -> Balance:
         """Compare with the records counted in the bytes of the files."""
@@ -125,6 +139,7 @@ class FileDelivery:
                         file.name,
                         f"It holds {file.records} records, {parsed.get(file.name, 0)} were read."
                         " Look for quotes that do not pair.",
+                        file.load_date,
                     )
                 )
             if file.load_date is not None and rows < file.records:
@@ -149,7 +164,13 @@ class FileDelivery:
         """Return the two halves of the files."""
         middle = len(self._files) // 2
         parts = [self._files[:middle], self._files[middle:]] if middle else []
-        return [FileDelivery(self._session, self._table, self.window, part) for part in parts]
+        return [type(self)(self._session, self._table, self.window, part) for part in parts]
+
+    def close(self) -> None:
+        """Forget the files that were decoded into memory."""
+        for descriptor in self._decoded.values():
+            os.close(descriptor)
+        self._decoded.clear()
 
     # -- views -----------------------------------------------------------------------------------
 
@@ -172,39 +193,69 @@ class FileDelivery:
         session.run("drop table if exists bad_line")
         session.run("drop table if exists bad_scan")
         rows = ", ".join(
-            f"({literal(file.path)}, {literal(file.name)}, {_date(file.load_date)})"
+            f"({literal(self._path(file))}, {literal(file.name)}, {_date(file.load_date)})"
             for file in files
         )
         session.run(
             "create or replace temp table delivered as"
             f" select * from (values {rows}) as t (path, source_file, load_date)"
         )
+        fields = ", ".join(f"{self._field(name)} as {quoted(name)}" for name in files[0].header)
+        day = f"d.load_date as {LOAD_DATE}, " if self._dated else ""
+        again = f" where ({self._is_header()}) is not true"
+        session.run(
+            f"""create or replace temp view records as
+            select {fields}, {day}d.source_file as {SOURCE_FILE}, r.{LINE} as {LINE_NO}
+            from {self._reader(files, lines=lines)} as r join delivered as d on d.path = r.{PATH}
+            {again if any(file.repeated_header for file in files) else ""}"""
+        )
+
+    def _path(self, file: SourceFile) -> str:
+        """Where DuckDB finds the text in UTF-8; in clear it may only be in memory."""
+        if self._set.encoding == "utf-8":
+            return str(file.path)
+        if file.name not in self._decoded:
+            self._decoded[file.name] = encodings.decoded(file.path, self._set.encoding)
+        return f"/proc/self/fd/{self._decoded[file.name]}"
+
+    def _reader(self, files: Sequence[SourceFile], *, lines: bool, rejects: str = "bad") -> str:
+        """Return the relation of the records with the path of their file and, if wanted, their lines."""
         columns = ", ".join(f"{literal(name)}: 'varchar'" for name in files[0].header)
-        paths = ", ".join(literal(file.path) for file in files)
+        paths = ", ".join(literal(self._path(file)) for file in files)
         reader = f"""read_csv(
             [{paths}], columns = {{{columns}}}, header = true, auto_detect = false, delim = ',',
             quote = '"', escape = '"', strict_mode = true, filename = '{PATH}', encoding = 'utf-8',
-            store_rejects = true, rejects_table = 'bad_line', rejects_scan = 'bad_scan'
+            store_rejects = true, rejects_table = '{rejects}_line', rejects_scan = '{rejects}_scan'
         )"""
-        line = "cast(null as bigint)"
-        if lines:
-            # Numbering keeps the order of the files and makes the reading slow: only for files with bad rows.
-            reader = f"(select *, row_number() over () as _n from {reader})"
-            line = f"_n - min(_n) over (partition by {PATH}) + 2"
-        fields = ", ".join(f"r.{quoted(name)}" for name in files[0].header)
-        day = f"d.load_date as {LOAD_DATE}, " if self._dated else ""
-        session.run(
-            f"""create or replace temp view records as
-            select {fields}, {day}d.source_file as {SOURCE_FILE}, {line} as {LINE_NO}
-            from {reader} as r join delivered as d on d.path = r.{PATH}"""
+        if not lines:
+            return f"(select *, cast(null as bigint) as {LINE} from {reader})"
+        # Numbering keeps the order of the files and makes the reading slow: only for files with bad rows.
+        numbered = f"select *, row_number() over () as _n from {reader}"
+        return (
+            f"(select *, _n - min(_n) over (partition by {PATH}) + 2 as {LINE} from ({numbered}))"
         )
+
+    def _field(self, name: str) -> str:
+        """A column as it is delivered; the words that mean no value become none."""
+        words = ", ".join(literal(word) for word in self._set.nulls)
+        field = f"r.{quoted(name)}"
+        return f"case when {field} not in ({words}) then {field} end" if words else field
+
+    def _is_header(self) -> str:
+        """Whether a record repeats the header."""
+        return " and ".join(f"r.{quoted(name)} = {literal(name)}" for name in self._files[0].header)
 
     def _make_staged(self, sql: str) -> dict[str, str]:
         """Make the view over the SELECT, which gets the columns that say where a row came from."""
         session = self._session
-        wanted = [*([LOAD_DATE] if self._dated else []), SOURCE_FILE, LINE_NO]
+        own = {column.name for column in self._table.columns}
+        called = {
+            name: FOUND_IN[name] if name in own else name
+            for name in [*([LOAD_DATE] if self._dated else []), *FOUND_IN]
+        }
+        wanted = list(called.values())
         columns = session.columns(sql)
-        missing = [name for name in wanted if name not in columns]
+        missing = [f"{name} as {word}" for name, word in called.items() if word not in columns]
         if missing:
             sql, changed = re.subn(r"(?i)\A\s*select\b", f"select {', '.join(missing)},", sql)
             try:
@@ -238,22 +289,29 @@ class FileDelivery:
         every = ", ".join(f"max({quoted(name)})" for name in self._files[0].header)
         rows = session.rows(f"select {SOURCE_FILE}, count(*), {every} from records group by 1")
         counts = {row[0]: row[1] for row in rows}
-        bad = session.rows(
-            """select source_file, count(distinct line) from bad_line
-            join bad_scan using (scan_id, file_id) join delivered on path = file_path group by 1"""
-        )
-        for name, lines in bad:
+        for name, lines in self._unread():
             counts[name] = counts.get(name, 0) + lines
         return counts
 
+    def _unread(self) -> list[tuple[str, int]]:
+        """Count the lines that are no row, by file."""
+        return self._session.rows(
+            f"""select source_file, count(distinct line) from bad_line
+            join bad_scan using (scan_id, file_id) join delivered on path = file_path group by 1
+            union all
+            select source_file, count(*) from {BAD_LINES} where counted group by 1"""
+        )
+
 
 def in_batches(files: Sequence[SourceFile]) -> list[list[SourceFile]]:
-    """Group files by header, in order, so that no group is too much for memory."""
+    """Group files by columns, in order, so that no group is too much for memory."""
     groups: list[list[SourceFile]] = []
     room = 0
     for file in files:
-        text = file.size * (GZIP_RATIO if file.path.suffix == ".gz" else 1)
-        if not groups or groups[-1][-1].header != file.header or text > room:
+        text = file.size * (GZIP_RATIO if file.path.suffix in (".gz", ".parquet") else 1)
+        columns = (file.header, file.types)
+        other = not groups or (groups[-1][-1].header, groups[-1][-1].types) != columns
+        if other or text > room:
             groups.append([])
             room = BATCH_BYTES
         groups[-1].append(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 from keepline.extract.verdict import Finding, Verdict
 from keepline.ops import Reconciliation
@@ -18,7 +19,9 @@ class TableResult:
         rows: rows that landed.
         seconds: time taken.
         reconciliations: one balance per day of the window, days without rows among them.
-        findings: why the table was held; empty when it landed.
+        findings: why load dates of the table were held; empty when all of the window landed.
+        held_days: load dates that did not land and are as they were before.
+        notes: what the owner should know although it landed.
     """
 
     table_name: str
@@ -27,6 +30,8 @@ class TableResult:
     seconds: float = 0.0
     reconciliations: tuple[Reconciliation, ...] = ()
     findings: tuple[Finding, ...] = ()
+    held_days: tuple[date, ...] = ()
+    notes: tuple[Finding, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

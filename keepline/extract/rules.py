@@ -1,7 +1,8 @@
 """The contract as SQL: each column cast to its type, and the first rule that a row breaks.
 
-A row is judged column by column in the contract's order; `Rules.reasons[n - 1]` is what reason number n
-means. Text is never rounded, trimmed or guessed: what is not plainly a value of its type is refused.
+A row is judged column by column in the contract's order, then as a whole; `Rules.reasons[n - 1]` is what
+reason number n means. Text is never rounded, trimmed or guessed: what is not plainly a value of its type
+is refused.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from keepline.contract import EVENT_DATE, LOAD_DATE, Column, Table
+from keepline.contract import EVENT_DATE, LOAD_DATE, Choice, Column, Table
+from keepline.extract import resident_id
 from keepline.extract.session import literal, quoted
 
 LINE_NO = "line_no"
 SOURCE_FILE = "source_file"
 REASON = "reason"
 EVIDENCE = "row_json"
-PROVENANCE = (LOAD_DATE, SOURCE_FILE, LINE_NO)
+OWN_DAY = "own_day"
+# What the judged rows call file and line: a line of a bill has a `line_no` of its own.
+FOUND_IN = {SOURCE_FILE: "_source_file", LINE_NO: "_line_no"}
+PROVENANCE = (LOAD_DATE, *FOUND_IN, *FOUND_IN.values())
 
 INTEGERS = {
     sign + size
@@ -31,6 +36,13 @@ TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 # Shape of a text before it is pseudonymised, and the code of a row that does not have it. One spelling
 # only, because two spellings of one number would become two pseudonyms.
 FORMATS = {"msisdn": (r"\d{7,15}", "BAD_MSISDN")}
+# What nobody sees in an id, or takes for another character: control and format characters (zero-width,
+# direction marks, byte order mark, soft hyphen), spaces but for the plain one, fillers, variation
+# selectors, full-width forms of ASCII.
+UNSEEN = (
+    r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\x{00A0}\x{034F}\x{115F}\x{1160}\x{1680}\x{180B}-\x{180F}\x{2000}-\x{200A}"
+    r"\x{202F}\x{205F}\x{2800}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FF01}-\x{FF5E}\x{FFA0}\x{E0100}-\x{E01EF}]"
+)
 DUCKDB_TYPES = {"text": "varchar"}
 # What a wrong number or date may look like and still be shown.
 HARMLESS = (
@@ -57,62 +69,95 @@ class Reason:
 class Rules:
     """The rules of one table for rows whose columns have given types."""
 
-    def __init__(self, table: Table, given: Mapping[str, str], *, nul_bytes: bool) -> None:
+    def __init__(
+        self,
+        table: Table,
+        given: Mapping[str, str],
+        *,
+        load_date: str | None,
+        nul_bytes: bool,
+        unseen: bool,
+    ) -> None:
         """Prepare the rules.
 
         Args:
             table: the contract.
             given: columns of the source's rows with their DuckDB types.
+            load_date: column that holds the load date; None takes the local day of the load cursor.
             nul_bytes: whether a text may hold a NUL byte, which only files can.
+            unseen: whether a text may hold more than visible ASCII characters.
         """
         self.table = table
         self.given = given
+        self.load_date = load_date
         self.nul_bytes = nul_bytes
         self.reasons: list[Reason] = []
+        self._numbers = {column.name: n for n, column in enumerate(table.columns)}
+        self._identifiers = [
+            self._numbers[column.name]
+            for column in table.identifiers
+            if unseen and given.get(column.name, "").upper() == "VARCHAR"
+        ]
         self._values: list[str] = []
         self._checks: list[str] = []
         for number, column in enumerate(table.columns):
             self._add(number, column)
-        self.duplicate = self._reason("DUP_KEY", ",".join(table.key))
+        self._add_times()
+        key = ",".join(table.key)
+        self.duplicate = self._reason("DUP_KEY", key)
+        # Two versions of one thing at one instant: nobody knows which came last. Of two events with one
+        # key the second is a copy that was changed on its way.
+        self.contradiction = (
+            self._reason("AMBIGUOUS_CHANGE", key) if table.is_change_feed else self.duplicate
+        )
 
-    def checked_sql(
-        self, relation: str, load_date: str | None, first_day: str, *, looked_for: str | None = None
-    ) -> str:
+    def checked_sql(self, relation: str, first_day: str, *, looked_for: str | None = None) -> str:
         """Return the SELECT of typed rows with `event_date`, `load_date` and the reason's number.
 
         Args:
             relation: the source's rows.
-            load_date: column that holds the load date; None takes the local day of the load cursor.
             first_day: load date of rows that have none.
             looked_for: keys of the rows that another good row makes superfluous, as a SELECT of the table's
                 key. With it only those rows and the bad ones come back, with source_file, line_no and the
                 row as JSON without personal columns: too dear to make for every row.
         """
-        names = {column.name: n for n, column in enumerate(self.table.columns)}
         raws = [f"{self._raw(column)} as r{n}" for n, column in enumerate(self.table.columns)]
         given = [f"{quoted(c.name)} as g{n}" for c, n in self._given_columns()]
-        event = self._local_day(self.table.event_cursor, names)
-        own_day = self._local_day(self.table.load_cursor, names)
-        day = f"coalesce({own_day}, date {literal(first_day)})"
-        kept = [quoted(name) for name in PROVENANCE if name in self.given]
+        event = self._local_day(self.table.event_cursor)
+        own_day = self._local_day(self.table.load_cursor)
+        day = (
+            quoted(self.load_date)
+            if self.load_date
+            else f"coalesce({OWN_DAY}, date {literal(first_day)})"
+        )
+        texts = ", ".join(f"r{n}" for n in self._identifiers)
+        unseen = f", regexp_matches(concat({texts}), {literal(UNSEEN)}) as unseen" if texts else ""
+        known = {
+            FOUND_IN.get(name, name): name
+            for name in PROVENANCE
+            if name in self.given and name not in self._numbers
+        }
+        kept = [f"{quoted(name)} as {quoted(called)}" for called, name in known.items()]
         extra, wanted = [], ""
         if looked_for is not None:
-            key = ", ".join(f"v{names[name]}" for name in self.table.key)
+            key = ", ".join(f"v{self._numbers[name]}" for name in self.table.key)
             wanted = f"\nwhere {REASON} is not null or ({key}) in ({looked_for})"
             extra = [
-                quoted(name) if name in self.given else f"null as {quoted(name)}"
-                for name in (SOURCE_FILE, LINE_NO)
+                quoted(found) if found in known else f"null as {quoted(found)}"
+                for found in FOUND_IN.values()
             ]
             extra.append(f"{self._evidence()} as {EVIDENCE}")
         return f"""
 with given as (select {", ".join([*raws, *given, *kept])} from {relation}),
-typed as (select *, {", ".join(f"{sql} as v{n}" for n, sql in enumerate(self._values))} from given),
-judged as (select *, cast(case {" ".join(self._checks)} end as smallint) as {REASON} from typed)
+typed as (select *, {", ".join(f"{sql} as v{n}" for n, sql in enumerate(self._values))}{unseen} from given),
+dated as (select *, {event} as {EVENT_DATE}, {own_day} as {OWN_DAY} from typed),
+known as (select *, {day} as load_day from dated),
+judged as (select *, cast(case {" ".join(self._checks)} end as smallint) as {REASON} from known)
 select
     {", ".join(f"v{n} as {quoted(column.name)}" for n, column in enumerate(self.table.columns))},
-    {event} as {EVENT_DATE},
-    {quoted(load_date) if load_date else day} as load_day,
-    {own_day} as own_day,
+    {EVENT_DATE},
+    load_day,
+    {OWN_DAY},
     {REASON}{"".join(", " + item for item in extra)}
 from judged{wanted}"""
 
@@ -124,6 +169,13 @@ from judged{wanted}"""
 
     def _check(self, condition: str, code: str, column: Column) -> None:
         self._checks.append(f"when {condition} then {self._reason(code, column.name)}")
+
+    def _among(self, choice: Choice | None) -> str:
+        """Whether a row is one of the chosen ones."""
+        if choice is None:
+            return "true"
+        codes = ", ".join(literal(code) for code in choice.codes)
+        return f"coalesce(r{self._numbers[choice.column]} in ({codes}), false)"
 
     def _given_columns(self) -> list[tuple[Column, int]]:
         return [(c, n) for n, c in enumerate(self.table.columns) if c.name in self.given]
@@ -141,6 +193,9 @@ from judged{wanted}"""
             self._check(f"{raw} is null", "MISSING_VALUE", column)
         if self.nul_bytes and given == "VARCHAR":
             self._check(f"contains({raw}, chr(0))", "NUL_BYTE", column)
+        if number in self._identifiers:
+            found = f"unseen and regexp_matches({raw}, {literal(UNSEEN)})"
+            self._check(found, "HIDDEN_CHARACTER", column)
         cast = {
             "text": self._text,
             "integer": self._integer,
@@ -154,18 +209,24 @@ from judged{wanted}"""
         amount = column.data_type.startswith("decimal")
         if column.minimum is not None:
             code = "NEGATIVE_AMOUNT" if amount else "OUT_OF_RANGE"
-            self._check(f"{value} < {column.minimum}", code, column)
+            unless = f" and not {self._among(column.min_unless)}" if column.min_unless else ""
+            self._check(f"{value} < {column.minimum}{unless}", code, column)
         if column.maximum is not None:
             self._check(f"{value} > {column.maximum}", "OUT_OF_RANGE", column)
         if column.codes:
             codes = ", ".join(literal(code) for code in column.codes)
             self._check(f"cast({value} as varchar) not in ({codes})", "UNKNOWN_CODE", column)
-        if column.format is not None:
+        if column.format in FORMATS:
             pattern, code = FORMATS[column.format]
-            self._check(f"not regexp_full_match({raw}, {literal(pattern)})", code, column)
+            only = f"{self._among(column.format_if)} and " if column.format_if else ""
+            self._check(f"{only}not regexp_full_match({raw}, {literal(pattern)})", code, column)
 
-    def _text(self, number: int, _column: Column, _given: str) -> str:
-        return f"r{number}"
+    def _text(self, number: int, column: Column, _given: str) -> str:
+        raw = f"r{number}"
+        if column.format != "cn_id":
+            return raw
+        self._check(f"{raw} is not null and v{number} is null", "BAD_ID", column)
+        return f"case when {self._among(column.format_if)} then {resident_id.canonical(raw)} else {raw} end"
 
     def _number(self, number: int, column: Column, decimals: int) -> str:
         raw, value = f"r{number}", f"v{number}"
@@ -222,11 +283,34 @@ from judged{wanted}"""
 
     # -- the row ---------------------------------------------------------------------------------
 
-    def _local_day(self, cursor: str, names: Mapping[str, int]) -> str:
-        value = f"v{names[cursor]}"
+    def _add_times(self) -> None:
+        """An event cannot be known before it happens, nor be older than what the operator keeps."""
+        event = self.table.column(self.table.event_cursor)
+        if self.table.max_ahead_s is not None:
+            for ahead in self._ahead(event, self.table.max_ahead_s):
+                self._check(ahead, "FUTURE_DATE", event)
+        if self.table.max_age_days is not None:
+            self._check(f"{EVENT_DATE} < load_day - {self.table.max_age_days}", "TOO_OLD", event)
+
+    def _ahead(self, event: Column, seconds: int) -> list[str]:
+        """Conditions of an event that is later than its row became known, or than its file's day."""
+        known = f"epoch_us(v{self._numbers[self.table.load_cursor]}) + {seconds * 1_000_000}"
+        if event.data_type == "date":
+            later = f"{EVENT_DATE} > {OWN_DAY} and {EVENT_DATE} > {_day_of(known)}"
+            of_file = f"{EVENT_DATE} > load_day + {1 + seconds // 86_400}"
+        else:
+            happened = f"epoch_us(v{self._numbers[event.name]})"
+            later = f"{happened} > {known}"
+            # The day of a file is compared first: days of instants are dear.
+            since = _day_of(f"{happened} - {seconds * 1_000_000 + 1}")
+            of_file = f"{EVENT_DATE} > load_day and {since} > load_day"
+        return [later, of_file] if self.load_date else [later]
+
+    def _local_day(self, cursor: str) -> str:
+        value = f"v{self._numbers[cursor]}"
         if self.table.column(cursor).data_type == "date":
             return value
-        return f"cast(make_timestamptz(epoch_us({value})) as date)"
+        return _day_of(f"epoch_us({value})")
 
     def _evidence(self) -> str:
         """The row as JSON without personal columns.
@@ -254,6 +338,11 @@ from judged{wanted}"""
                 masked = raw
             shown.append(f"{quoted(column.name)} := {masked}")
         return f"cast(to_json(struct_pack({', '.join(shown)})) as varchar)"
+
+
+def _day_of(microseconds: str) -> str:
+    """The local day of an instant."""
+    return f"cast(make_timestamptz({microseconds}) as date)"
 
 
 def _utc(instant: str) -> str:

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
-from psycopg import ProgrammingError, conninfo
 
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError, UsageError
+from keepline.extract import database
+from keepline.extract.database import Database
+from keepline.extract.mysql import MySQL
 from keepline.extract.operator import Operator
+from keepline.extract.postgres import Postgres
+from keepline.extract.sql import literal as literal
+from keepline.extract.sql import quoted as quoted
+from keepline.extract.sqlite import SQLite
 from keepline.settings import Settings
 
-SOURCE_CONNECTIONS = 2
-# What PostgreSQL's client says when the server, the network or the login fails.
+# A new kind of database is an entry here and in `operator.Connection.type`.
+DATABASES: dict[str, Database] = {"postgres": Postgres(), "mysql": MySQL(), "sqlite": SQLite()}
+# What a client says when the server, the network or the login fails.
 LOST = re.compile(
-    r"unable to connect|could not connect|connection .* failed|connection refused|server closed"
-    r"|terminating connection|could not receive|could not send|no connection to the server|ssl syscall"
-    r"|password authentication|timeout expired|starting up|shutting down|connection slots"
-    r"|too many (clients|connections)",
+    r"unable to connect|could not connect|can't connect|failed to connect to|connection .* failed"
+    r"|connection refused|server closed|terminating connection|could not receive|could not send"
+    r"|no connection to the server|lost connection|gone away|connection was killed|ssl syscall"
+    r"|password authentication|timeout expired|lock timeout|starting up|shutting down|connection slots"
+    r"|too many (clients|connections)|connection pool timeout|unable to open database|database is locked",
+    re.IGNORECASE,
+)
+# What a server says when it ends a statement that takes too long.
+TOO_SLOW = re.compile(
+    r"statement timeout|transaction timeout|idle-in-transaction timeout|max_statement_time|maximum"
+    r" (statement )?execution time|query execution was interrupted",
     re.IGNORECASE,
 )
 # Errors of values, whose text quotes the value.
@@ -33,6 +47,10 @@ VALUE_ERRORS = (
     duckdb.TypeMismatchException,
     duckdb.IOException,
 )
+
+
+class TooSlowError(SourceUnavailableError):
+    """A source did not give a window within the time that a transaction may take; fewer days may do."""
 
 
 class Session:
@@ -85,10 +103,69 @@ class Session:
             UsageError: its variable is not set or holds no connection string.
         """
         for name in self.operator.connections_of(table):
-            if name not in self._attached:
-                connection = self.operator.connections[name]
-                dsn = self.operator.environment(connection.dsn_env)
-                self._attached[name] = ATTACHERS[connection.type](self, name, dsn)
+            self.attach_database(name)
+
+    def attach_database(self, name: str) -> str:
+        """Attach one database, once, and return its place; see `attach`."""
+        if name not in self._attached:
+            dsn = self.operator.environment(self.operator.connections[name].dsn_env)
+            self._attached[name] = self.database(name).attach(self, name, dsn)
+        return self._attached[name]
+
+    def _detach(self, name: str) -> str:
+        with contextlib.suppress(duckdb.Error):
+            self.run(f"detach {quoted(name)}")
+        return self._attached.pop(name)
+
+    def database(self, name: str) -> Database:
+        """Return the kind of a connection."""
+        return DATABASES[self.operator.connections[name].type]
+
+    @contextlib.contextmanager
+    def transaction(self, table: str) -> Iterator[None]:
+        """Run a table's statements in one transaction, which sees one state of the source.
+
+        Servers end what takes longer than `database.TIMEOUT_S` by themselves where a login can ask for
+        that; this clock ends it for the others.
+
+        Raises:
+            TooSlowError: it took longer.
+        """
+        expired = threading.Event()
+
+        def stop() -> None:
+            expired.set()
+            for end in stoppers:
+                end()
+
+        self.run("begin")
+        timer: threading.Timer | None = None
+        try:
+            names = self.operator.connections_of(table)
+            stoppers = [self.database(name).stopper(self, name) for name in names]
+            timer = threading.Timer(database.TIMEOUT_S, stop)
+            timer.daemon = True
+            timer.start()
+            yield
+            self.run("commit")
+        except BaseException as error:
+            with contextlib.suppress(duckdb.Error):
+                self.run("rollback")
+            if not isinstance(error, duckdb.Error):
+                raise
+            if expired.is_set() or TOO_SLOW.search(str(error)):
+                # What was ended may keep its place in DuckDB's pool: the next try gets new connections.
+                places = ", ".join(self._detach(name) for name in names)
+                raise TooSlowError(
+                    f"{self.operator.path.name}, table {table}: {places or 'the source'} needs more than "
+                    f"{database.TIMEOUT_S} s, and no transaction of keepline's may take longer. Is there an "
+                    "index on the column that the SELECT compares with the window?"
+                ) from None
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+                timer.join()
 
     @contextlib.contextmanager
     def translated(self, table: str) -> Iterator[None]:
@@ -122,50 +199,3 @@ def without_values(error: duckdb.Error) -> str:
         text = re.sub(r"'[^']*'|\"[^\"]*\"", "<value>", text)
         text += "; leave casting to keepline, which sets such rows aside with a reason"
     return " ".join(re.sub(r"\d{7,}", "<digits>", text).split())
-
-
-def literal(text: object) -> str:
-    """Return an SQL string literal."""
-    return "'" + str(text).replace("'", "''") + "'"
-
-
-def quoted(name: str) -> str:
-    """Return an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _attach_postgres(session: Session, name: str, dsn: str) -> str:
-    variable = session.operator.connections[name].dsn_env
-    try:
-        parts = conninfo.conninfo_to_dict(dsn)
-    except ProgrammingError:
-        # The error's text would show the string, password and all.
-        raise UsageError(f"{variable} is not a PostgreSQL connection string") from None
-    options = f"{parts.get('options', '')} -c TimeZone={session.settings.timezone}".strip()
-    own = {"application_name": "keepline", "connect_timeout": "10"}
-    target = conninfo.make_conninfo(**{**own, **parts, "options": options})  # type: ignore[arg-type]
-    place = f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)} (database {parts.get('dbname')})"
-    session.run(f"load {literal(_packaged_postgres_scanner())}")
-    session.run(f"set pg_connection_limit = {SOURCE_CONNECTIONS}")
-    session.run(f"set pg_pool_max_connections = {SOURCE_CONNECTIONS}")
-    session.run("set pg_pool_acquire_mode = 'wait'")
-    try:
-        session.run(f"attach {literal(target)} as {quoted(name)} (type postgres, read_only)")
-    except duckdb.Error as error:
-        reason = (
-            str(error).rsplit("failed: ", 1)[-1].splitlines()[0] if "failed: " in str(error) else ""
-        )
-        raise SourceUnavailableError(
-            f"the operator's database at {place}, from {variable}, cannot be reached: {reason}"
-        ) from None
-    return place
-
-
-def _packaged_postgres_scanner() -> Path:
-    import duckdb_extension_postgres_scanner as packaged
-
-    return next(Path(str(packaged.__file__)).parent.rglob("*.duckdb_extension"))
-
-
-# How each kind of database is attached; returns the place that error texts name.
-ATTACHERS: dict[str, Callable[[Session, str, str], str]] = {"postgres": _attach_postgres}

@@ -11,11 +11,21 @@ from typing import Any
 
 import duckdb
 
+from keepline import lease
 from keepline.contract import Column, Table
-from keepline.errors import SourceUnavailableError, UsageError
+from keepline.errors import OutOfRoomError, SourceUnavailableError
 from keepline.extract import pseudonyms
-from keepline.extract.delivery import BAD_LINES, STAGED, Delivery, QueryDelivery, measures_of
-from keepline.extract.files import find_files
+from keepline.extract.aside import BATCH_ROWS, mark_duplicates, write_quarantine
+from keepline.extract.delivery import (
+    BAD_LINES,
+    STAGED,
+    Delivery,
+    QueryDelivery,
+    UnreadableError,
+    measures_of,
+)
+from keepline.extract.files import SourceFile, find_files
+from keepline.extract.formats import file_delivery
 from keepline.extract.landing import (
     LOAD_DAY,
     PART,
@@ -24,17 +34,18 @@ from keepline.extract.landing import (
     Partitions,
     landed_schema,
 )
-from keepline.extract.records import FileDelivery, UnreadableError, in_batches
+from keepline.extract.records import in_batches
+from keepline.extract.registry import Registry
 from keepline.extract.result import TableResult
-from keepline.extract.rules import EVIDENCE, LINE_NO, REASON, SOURCE_FILE, Rules
-from keepline.extract.session import Session, literal, quoted
+from keepline.extract.rules import FOUND_IN, REASON, Rules
+from keepline.extract.session import Session, TooSlowError, literal, quoted
 from keepline.extract.vault import VaultWriter
 from keepline.extract.verdict import Finding
+from keepline.failpoint import reach
 from keepline.ops import Reconciliation
 from keepline.window import Window
 
 CHECKED, LOOKED = "checked", "looked"
-BATCH_ROWS = 122_880
 NUMBER_REASONS = {"BAD_NUMBER", "OVERFLOW", "SCALE_LOST"}
 
 
@@ -52,16 +63,20 @@ class _Day:
 class TableExtract:
     """Extracts one contract table; `run` is called once."""
 
-    def __init__(self, session: Session, table: Table, window: Window) -> None:
+    def __init__(self, session: Session, registry: Registry, table: Table, window: Window) -> None:
         self._session = session
+        self._registry = registry
         self._settings = session.settings
         self._table = table
         self._window = window
         self._days: dict[date, _Day] = {}
+        self._files: list[SourceFile] = []
         self._findings: list[Finding] = []
+        self._notes: list[Finding] = []
+        self._held: set[date] = set()
 
     def run(self) -> TableResult:
-        """Land the table, or hold it and say why.
+        """Land the table's load dates, or hold some and say why.
 
         Raises:
             UsageError, SourceUnavailableError, BadDataError: see `extract_window`.
@@ -73,10 +88,8 @@ class TableExtract:
             Partitions(
                 settings.quarantine_dir, table, QUARANTINE_SCHEMA, QUARANTINE_ROWS
             ) as quarantine,
-            VaultWriter(settings, table.name, self._window) as vault,
+            VaultWriter(settings, table.name) as vault,
         ):
-            if table.vault_columns:
-                vault.clear()
             waiting = self._deliveries()
             while waiting:
                 delivery = waiting.pop(0)
@@ -84,42 +97,79 @@ class TableExtract:
                     self._take(delivery, landing, quarantine, vault)
                 except duckdb.OutOfMemoryException:
                     waiting[:0] = self._smaller(delivery)
+                except TooSlowError:
+                    halves = delivery.halves()
+                    if not halves:
+                        raise
+                    waiting[:0] = halves
                 except UnreadableError as error:
-                    self._findings.append(error.finding)
+                    self._hold(error.finding, delivery)
+            self._refuse_changed_files()
             reconciliations = self._reconcile(landing.rows)
-            # Of a held table only what was read: what is known of the other days stays.
-            quarantine.set_aside(self._days if self._findings else self._window.days())
-            if not self._findings:
-                vault.commit()
-                landing.land(self._manifests(landing.rows), self._window.days())
+            good = [day for day in self._window.days() if day not in self._held]
+            with lease.committing():
+                # Of a held day only what was read: what is known of the others stays.
+                quarantine.set_aside({*good, *self._days})
+                reach("extract.set_aside")
+                files = [file for file in self._files if file.load_date not in self._held]
+                self._registry.accept(table.name, files)
+                if good:
+                    if table.vault_columns:
+                        vault.commit(good)
+                    reach("extract.sealed")
+                    landing.land(self._manifests(landing.rows), good)
+                    reach("extract.unregistered")
+                    self._registry.landed(table.name, files)
         return TableResult(
             table_name=table.name,
             provided=True,
-            rows=0 if self._findings else sum(landing.rows.values()),
+            rows=sum(row.loaded_rows for row in reconciliations),
             seconds=time.perf_counter() - started,
             reconciliations=tuple(reconciliations),
             findings=tuple(self._findings),
+            held_days=tuple(sorted(self._held)),
+            notes=tuple(self._notes),
         )
 
     def _deliveries(self) -> list[Delivery]:
         session, table = self._session, self._table
-        if session.operator.tables[table.name].file is None:
-            session.attach(table.name)
-            return [QueryDelivery(session, table, self._window)]
         session.attach(table.name)
-        files, self._findings = find_files(
+        if session.operator.tables[table.name].file is None:
+            return [QueryDelivery(session, table, self._window)]
+        found = find_files(
             session.operator, table.name, self._window.days(), self._settings.compute_threads
         )
-        if self._findings:
-            # Nothing of a held delivery is read: what is in it is not known to be what was sent.
-            return []
-        return [FileDelivery(session, table, self._window, batch) for batch in in_batches(files)]
+        self._notes += found.notes
+        for finding in [*found.findings, *self._registry.findings(table.name, found.files)]:
+            self._hold(finding)
+        # Nothing of a held file is read: what is in it is not known to be what was sent.
+        if not self._held.issuperset(self._window.days()):
+            self._files = [file for file in found.files if file.load_date not in self._held]
+        batches = in_batches(self._files)
+        return [file_delivery(session, table, self._window, batch) for batch in batches]
+
+    def _hold(self, finding: Finding, delivery: Delivery | None = None) -> None:
+        """Hold the day that a finding names; else those of the files, or the whole window."""
+        self._findings.append(finding)
+        if finding.load_date is not None:
+            self._held.add(finding.load_date)
+        elif delivery is not None and delivery.load_date is not None:
+            self._held.update(delivery.days)
+        else:
+            self._held.update(self._window.days())
+
+    def _refuse_changed_files(self) -> None:
+        changed = [file.name for file in self._files if not file.is_as_it_was()]
+        if changed:
+            raise SourceUnavailableError(
+                f"{self._table.name}: {changed[0]} changed while it was read: run again"
+            )
 
     def _smaller(self, delivery: Delivery) -> Sequence[Delivery]:
         halves = delivery.halves()
         if not halves:
-            raise UsageError(
-                f"{self._table.name}: the rows of one day do not fit into "
+            raise OutOfRoomError(
+                f"the memory is full: the rows of one day of {self._table.name} do not fit into "
                 f"{self._settings.compute_memory_limit}: raise KEEPLINE_COMPUTE_MEMORY_LIMIT"
             )
         return halves
@@ -130,8 +180,15 @@ class TableExtract:
         self, delivery: Delivery, landing: Partitions, quarantine: Partitions, vault: VaultWriter
     ) -> None:
         session, table = self._session, self._table
-        rules = Rules(table, delivery.stage(), nul_bytes=delivery.nul_bytes)
         try:
+            rules = Rules(
+                table,
+                delivery.stage(),
+                load_date=delivery.load_date,
+                nul_bytes=delivery.nul_bytes,
+                unseen=delivery.unseen,
+            )
+            reach("extract.read")
             with session.translated(table.name):
                 self._check(delivery, rules, CHECKED)
                 delivery.bad_lines()
@@ -139,7 +196,7 @@ class TableExtract:
             arrived = dict(session.rows(f"select {cursor}, count(*) from {CHECKED} group by 1"))
             balance = delivery.balance(arrived)
             self._only_window(delivery.window, CHECKED)
-            self._mark_duplicates(rules, CHECKED)
+            mark_duplicates(session, table, CHECKED, rules)
             days = {day: _Day(physical=rows) for day, rows in balance.physical.items()}
             for day, rows in balance.skipped.items():
                 days[day].skipped = rows
@@ -151,20 +208,23 @@ class TableExtract:
             pseudonyms.make_pseudonyms(session, table, CHECKED)
             landed = pseudonyms.landed_sql(table, CHECKED)
             landing.write(session.run(landed).to_arrow_reader(BATCH_ROWS))
+            reach("extract.written")
             if table.vault_columns:
                 vault.add(self._vault_values(landed))
             # Only now: what does not fit into memory is taken again in halves.
             self._days.update(days)
-            self._findings += findings
+            for finding in findings:
+                self._hold(finding, delivery)
         finally:
-            for name in (CHECKED, LOOKED, BAD_LINES, "pseudonym", "taken"):
+            for name in (CHECKED, LOOKED, BAD_LINES, "pseudonym"):
                 session.run(f"drop table if exists {name}")
+            delivery.close()
 
     def _check(
         self, delivery: Delivery, rules: Rules, name: str, looked_for: str | None = None
     ) -> None:
         first_day = delivery.window.from_date.isoformat()
-        sql = rules.checked_sql(STAGED, delivery.load_date, first_day, looked_for=looked_for)
+        sql = rules.checked_sql(STAGED, first_day, looked_for=looked_for)
         self._session.run(f"create or replace temp table {name} as {sql}")
 
     def _only_window(self, window: Window, relation: str) -> None:
@@ -172,26 +232,6 @@ class TableExtract:
         self._session.run(
             f"delete from {relation} where {LOAD_DAY} < {_day(window.from_date)}"
             f" or {LOAD_DAY} >= {_day(window.to_date)}"
-        )
-
-    def _mark_duplicates(self, rules: Rules, relation: str) -> None:
-        """Keep one of the good rows with the same key: the first by content, never by arrival."""
-        session, table = self._session, self._table
-        key = ", ".join([LOAD_DAY, *(quoted(name) for name in table.key)])
-        twice = (
-            f"select {key} from {relation} where {REASON} is null group by all having count(*) > 1"
-        )
-        if not session.rows(f"{twice} limit 1"):
-            return
-        order = ", ".join(quoted(column.name) for column in table.columns)
-        line = f", {SOURCE_FILE}, {LINE_NO}" if relation == LOOKED else ""
-        session.run(
-            f"""update {relation} set {REASON} = {rules.duplicate} where rowid in (
-                select id from (
-                    select r.rowid as id, row_number() over (partition by {key} order by {order}{line}) as nth
-                    from {relation} as r join ({twice}) using ({key}) where {REASON} is null
-                ) where nth > 1
-            )"""
         )
 
     # -- quarantine ------------------------------------------------------------------------------
@@ -211,55 +251,18 @@ class TableExtract:
         with session.translated(self._table.name):
             delivery.look_again(sorted({*bad_rows, *bad_lines}))
             key = ", ".join(quoted(name) for name in self._table.key)
-            superfluous = f"select {key} from {CHECKED} where {REASON} = {rules.duplicate}"
+            again = f"{REASON} in ({rules.duplicate}, {rules.contradiction})"
+            superfluous = f"select {key} from {CHECKED} where {again}"
             self._check(delivery, rules, LOOKED, superfluous)
         self._only_window(delivery.window, LOOKED)
-        self._mark_duplicates(rules, LOOKED)
+        mark_duplicates(session, self._table, LOOKED, rules, [*FOUND_IN.values()])
         if dict(session.rows(bad.replace(CHECKED, LOOKED))) != bad_rows:
             raise SourceUnavailableError(
                 f"{self._table.name}: its files changed while they were read: run again"
             )
-        session.run(
-            "create or replace temp table reasons (number smallint, reason_code varchar, column_name varchar)"
-        )
-        session.run(
-            "insert into reasons values "
-            + ", ".join(
-                f"({n}, {literal(reason.code)}, {literal(reason.column)})"
-                for n, reason in enumerate(rules.reasons, start=1)
-            )
-        )
-        # Lines that could not be read have no number of their own; those before a row count.
-        session.run(
-            f"""create or replace temp view set_aside as
-            with unread as (
-                select
-                    *,
-                    line_no + 1 - row_number() over (partition by source_file order by line_no) as before
-                from {BAD_LINES}
-            )
-            select
-                {LOAD_DAY}, reason_code, column_name, {SOURCE_FILE}, {EVIDENCE} as row_json,
-                {LINE_NO} + (
-                    select count(*) from unread
-                    where unread.source_file = {LOOKED}.{SOURCE_FILE} and unread.before <= {LOOKED}.{LINE_NO}
-                ) as line_no
-            from {LOOKED} join reasons on reasons.number = {LOOKED}.{REASON}
-            union all by name
-            select {LOAD_DAY}, reason_code, null as column_name, source_file, '{{}}' as row_json, line_no
-            from unread"""
-        )
-        for day, code, rows in session.rows(
-            f"select {LOAD_DAY}, reason_code, count(*) from set_aside group by all"
-        ):
+        name = self._table.name
+        for day, code, rows in write_quarantine(session, name, LOOKED, rules, quarantine):
             days.setdefault(day, _Day()).quarantined[code] = rows
-        quarantine.write(
-            session.run(
-                f"""select {LOAD_DAY}, {literal(self._table.name)} as table_name, {LOAD_DAY} as load_date,
-                    reason_code, column_name, source_file, line_no, row_json
-                from set_aside order by {LOAD_DAY}, source_file, line_no, reason_code, row_json"""
-            ).to_arrow_reader(BATCH_ROWS)
-        )
 
     # -- figures ---------------------------------------------------------------------------------
 
@@ -284,7 +287,7 @@ class TableExtract:
             place = delivery.source(day).get("file", f"{self._table.name} {day}")
             if elsewhere * 2 > total:
                 found = f"{elsewhere} of {total} are of other days, from {first}."
-                yield Finding("WRONG_DAY", place, found)
+                yield Finding("WRONG_DAY", place, found, day)
             if self._lines_lost(day) or not NUMBER_REASONS.isdisjoint(days[day].quarantined):
                 # What could not be read is in quarantine, and missing in our totals.
                 continue
@@ -292,12 +295,12 @@ class TableExtract:
             for name, ours in zip(measures, sums, strict=True):
                 if name in stated and stated[name] != ours:
                     found = f"{name}: {stated[name]:f} stated, {ours} found."
-                    yield Finding("SUM_MISMATCH", place, found)
+                    yield Finding("SUM_MISMATCH", place, found, day)
 
     def _lines_lost(self, day: date) -> bool:
-        return bool(
-            self._session.rows(f"select 1 from {BAD_LINES} where {LOAD_DAY} = {_day(day)} limit 1")
-        )
+        """Whether amounts stand in lines that could not be read."""
+        lost = f"{LOAD_DAY} = {_day(day)} and reason_code <> 'REPEATED_HEADER'"
+        return bool(self._session.rows(f"select 1 from {BAD_LINES} where {lost} limit 1"))
 
     def _vault_values(self, landed: str) -> Iterator[tuple[date, str, str, str]]:
         table = self._table
@@ -320,14 +323,11 @@ class TableExtract:
             figures = self._days.get(day, _Day())
             loaded, aside = landed.get(day, 0), sum(figures.quarantined.values())
             balanced = figures.physical == loaded + aside + figures.skipped
-            if not balanced and not self._findings:
-                self._findings.append(
-                    Finding(
-                        "UNBALANCED",
-                        f"{self._table.name} {day}",
-                        f"{figures.physical} at the source, {loaded} loaded, {aside} set aside.",
-                    )
-                )
+            if not balanced and day not in self._held:
+                found = f"{figures.physical} at the source, {loaded} loaded, {aside} set aside."
+                self._hold(Finding("UNBALANCED", f"{self._table.name} {day}", found, day))
+            for finding in self._over_limit(day, figures, loaded):
+                self._hold(finding)
             balances.append(
                 Reconciliation(
                     table_name=self._table.name,
@@ -340,23 +340,25 @@ class TableExtract:
                     balanced=balanced,
                 )
             )
-        loaded = sum(row.loaded_rows for row in balances)
-        aside = sum(sum(row.quarantined_rows.values()) for row in balances)
-        limit = self._settings.quarantine_limit_share
-        if aside > limit * (loaded + aside):
-            reasons: Counter[str] = sum((day.quarantined for day in self._days.values()), Counter())
-            counted = ", ".join(f"{code} {rows}" for code, rows in reasons.most_common(5))
-            self._findings.append(
-                Finding(
-                    "QUARANTINE_LIMIT",
-                    self._table.name,
-                    f"{aside} of {loaded + aside} rows ({counted}), more than {limit:.1%}. See "
-                    f"{self._settings.quarantine_dir / self._table.name}.",
-                )
+        return [
+            replace(row, loaded_rows=0, balanced=False) if row.load_date in self._held else row
+            for row in balances
+        ]
+
+    def _over_limit(self, day: date, figures: _Day, loaded: int) -> Iterator[Finding]:
+        """Hold a day of which too many rows break the contract."""
+        aside = sum(figures.quarantined.values())
+        own = self._table.quarantine_limit
+        limit = self._settings.quarantine_limit_share if own.share is None else own.share
+        if aside > max(own.rows, limit * (loaded + aside)):
+            counted = ", ".join(f"{code} {n}" for code, n in figures.quarantined.most_common(5))
+            yield Finding(
+                "QUARANTINE_LIMIT",
+                f"{self._table.name} {day}",
+                f"{aside} of {loaded + aside} rows ({counted}), more than {limit:.1%} and {own.rows}. See "
+                f"{self._settings.quarantine_dir / self._table.name}.",
+                day,
             )
-        if self._findings:
-            return [replace(row, loaded_rows=0, balanced=False) for row in balances]
-        return balances
 
     def _manifests(self, landed: Mapping[date, int]) -> dict[date, dict[str, Any]]:
         return {
@@ -368,7 +370,8 @@ class TableExtract:
                 "source": figures.source,
             }
             for day, figures in self._days.items()
-            if landed.get(day) or figures.quarantined or figures.physical
+            if day not in self._held
+            and (landed.get(day) or figures.quarantined or figures.physical)
         }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 import psycopg
@@ -15,28 +15,26 @@ from psycopg.rows import TupleRow
 from keepline import store
 from keepline.errors import BadDataError, SourceUnavailableError, UsageError
 from keepline.settings import Settings
-from keepline.window import Window
 
 NONCE_BYTES = 12
 KEY_VERSION = 1
 COPY = (
-    "copy vault.personal_value (table_name, key_text, column_name, load_date, ciphertext, key_version)"
+    "copy incoming (table_name, key_text, column_name, load_date, ciphertext, key_version)"
     " from stdin (format binary)"
 )
 COPY_TYPES = ("text", "text", "text", "date", "bytea", "int4")
 
 
 class VaultWriter:
-    """Replaces one table's values of a window, all or nothing; a context manager.
+    """Replaces one table's values of some load dates, all or nothing; a context manager.
 
     Nothing is visible before `commit`; leaving without it changes nothing.
     """
 
-    def __init__(self, settings: Settings, table: str, window: Window) -> None:
+    def __init__(self, settings: Settings, table: str) -> None:
         self._cipher = AESGCM(vault_key(settings))
         self._settings = settings
         self._table = table
-        self._window = window
         self._connection: psycopg.Connection[TupleRow] | None = None
 
     def __enter__(self) -> VaultWriter:
@@ -45,15 +43,6 @@ class VaultWriter:
     def __exit__(self, *_: object) -> None:
         if self._connection is not None:
             self._connection.close()
-
-    def clear(self) -> None:
-        """Take the window's values away."""
-        with self._lost():
-            self._open().execute(
-                "delete from vault.personal_value"
-                " where table_name = %s and load_date >= %s and load_date < %s",
-                [self._table, self._window.from_date, self._window.to_date],
-            )
 
     def add(self, values: Iterable[tuple[date, str, str, str]]) -> None:
         """Encrypt and add values.
@@ -67,10 +56,19 @@ class VaultWriter:
                 sealed = self._seal(value, place(self._table, key, column, load_date))
                 copy.write_row((self._table, key, column, load_date, sealed, KEY_VERSION))
 
-    def commit(self) -> None:
-        """Make the replaced values visible."""
-        if self._connection is not None:
-            self._connection.commit()
+    def commit(self, days: Sequence[date]) -> None:
+        """Replace the values of these days; those of a held day stay as they were."""
+        with self._lost():
+            connection = self._open()
+            connection.execute(
+                "delete from vault.personal_value where table_name = %s and load_date = any(%s)",
+                [self._table, list(days)],
+            )
+            connection.execute(
+                "insert into vault.personal_value select * from incoming where load_date = any(%s)",
+                [list(days)],
+            )
+            connection.commit()
 
     @contextlib.contextmanager
     def _lost(self) -> Iterator[None]:
@@ -84,6 +82,10 @@ class VaultWriter:
     def _open(self) -> psycopg.Connection[TupleRow]:
         if self._connection is None:
             self._connection = store.connect(self._settings)
+            # Which days are good is known when all have been read.
+            self._connection.execute(
+                "create temp table incoming (like vault.personal_value) on commit drop"
+            )
         return self._connection
 
     def _seal(self, value: str, associated: bytes) -> bytes:

@@ -1,0 +1,110 @@
+"""What breaks the contract: written to quarantine with its reason, its file and its line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from keepline.contract import Table
+from keepline.extract.delivery import BAD_LINES
+from keepline.extract.landing import LOAD_DAY, Partitions
+from keepline.extract.rules import EVIDENCE, FOUND_IN, LINE_NO, REASON, SOURCE_FILE, Rules
+from keepline.extract.session import Session, literal, quoted
+
+BATCH_ROWS = 122_880
+
+
+def mark_duplicates(
+    session: Session, table: Table, relation: str, rules: Rules, places: Sequence[str] = ()
+) -> None:
+    """Give a reason to all but one of the good rows with the same key and load date.
+
+    The first by content stays, never the first that came.
+
+    Args:
+        session: holds the relation.
+        table: the contract.
+        relation: judged rows.
+        rules: which reason copies get, and which those that contradict what stays.
+        places: columns that tell where equal rows came from.
+    """
+    key = ", ".join([LOAD_DAY, *(quoted(name) for name in table.key)])
+    twice = f"select {key} from {relation} where {REASON} is null group by all having count(*) > 1"
+    if not session.rows(f"{twice} limit 1"):
+        return
+    order = ", ".join(quoted(column.name) for column in table.columns)
+    # Equal rows share a rank: those of the first one are copies of what stays.
+    session.run(
+        f"""update {relation} set {REASON} = again.number from (
+            select
+                r.rowid as id,
+                row_number() over (partition by {key} order by {", ".join([order, *places])}) as nth,
+                case when rank() over (partition by {key} order by {order}) = 1
+                    then {rules.duplicate} else {rules.contradiction} end as number
+            from {relation} as r join ({twice}) using ({key}) where {REASON} is null
+        ) as again where again.id = {relation}.rowid and again.nth > 1"""
+    )
+
+
+def write_quarantine(
+    session: Session, table_name: str, looked: str, rules: Rules, quarantine: Partitions
+) -> list[tuple[date, str, int]]:
+    """Write the refused rows of a relation and the lines that are no row.
+
+    Args:
+        session: holds the relation and `BAD_LINES`.
+        table_name: contract table.
+        looked: rows with their reason, file and line.
+        rules: what the reasons mean.
+        quarantine: where they go.
+
+    Returns:
+        Load date, code and rows of what was written.
+    """
+    session.run(
+        "create or replace temp table reasons (number smallint, reason_code varchar, column_name varchar)"
+    )
+    session.run(
+        "insert into reasons values "
+        + ", ".join(
+            f"({n}, {literal(reason.code)}, {literal(reason.column)})"
+            for n, reason in enumerate(rules.reasons, start=1)
+        )
+    )
+    # Lines that could not be read have no number of their own; those before a row count.
+    session.run(
+        f"""create or replace temp view set_aside as
+        with unread as (
+            select
+                *,
+                line_no + 1 - row_number() over (partition by source_file order by line_no) as before
+            from {BAD_LINES} where not counted
+        ),
+        counted as (
+            select
+                {LOAD_DAY}, reasons.reason_code, reasons.column_name, {EVIDENCE} as row_json,
+                {FOUND_IN[SOURCE_FILE]} as source_file, {FOUND_IN[LINE_NO]} as line_no
+            from {looked} join reasons on reasons.number = {looked}.{REASON}
+            union all by name
+            select {LOAD_DAY}, reason_code, null as column_name, source_file, '{{}}' as row_json, line_no
+            from {BAD_LINES} where counted
+        )
+        select
+            * replace (line_no + (
+                select count(*) from unread
+                where unread.source_file = counted.source_file and unread.before <= counted.line_no
+            ) as line_no)
+        from counted
+        union all by name
+        select {LOAD_DAY}, reason_code, null as column_name, source_file, '{{}}' as row_json, line_no
+        from unread"""
+    )
+    counts = session.rows(f"select {LOAD_DAY}, reason_code, count(*) from set_aside group by all")
+    quarantine.write(
+        session.run(
+            f"""select {LOAD_DAY}, {literal(table_name)} as table_name, {LOAD_DAY} as load_date,
+                reason_code, column_name, source_file, line_no, row_json
+            from set_aside order by {LOAD_DAY}, source_file, line_no, reason_code, row_json"""
+        ).to_arrow_reader(BATCH_ROWS)
+    )
+    return counts

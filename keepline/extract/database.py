@@ -1,0 +1,127 @@
+"""What the kinds of databases differ in: how they are attached, and how they count and sum by themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keepline.errors import UsageError
+
+if TYPE_CHECKING:
+    from keepline.extract.session import Session
+
+# At most this many connections to a source, and no transaction longer than this.
+CONNECTIONS = 2
+TIMEOUT_S = 300
+# A connection that nobody uses is closed.
+IDLE_S = 30
+CONNECT_S = 10
+
+
+class Database:
+    """A kind of database; the words below are those of PostgreSQL, which DuckDB shares.
+
+    Attributes:
+        nul_bytes: whether its texts may hold a NUL byte.
+        one_snapshot: whether DuckDB's reading and the database's own count see one state of it.
+        sums_text: whether a measure is summed at the source although DuckDB reads it as text.
+    """
+
+    nul_bytes = False
+    one_snapshot = True
+    sums_text = False
+
+    def attach(self, session: Session, name: str, dsn: str) -> str:
+        """Attach a database read-only and return its place, for messages.
+
+        Raises:
+            SourceUnavailableError: it cannot be reached or refuses the login.
+            UsageError: the connection string is none, or the login may write.
+        """
+        raise NotImplementedError
+
+    def stopper(self, session: Session, name: str) -> Callable[[], None]:
+        """Return what ends, from another thread, the statement that runs now.
+
+        Nothing for a server that does so by itself: a DuckDB that is interrupted while its connection dies
+        can take the process with it.
+        """
+        del session, name
+        return lambda: None
+
+    def instant(self, midnight: datetime) -> str:
+        """Return a local midnight for `{from_at}` and `{to_at}`, so that an index serves."""
+        return f"timestamptz '{midnight.isoformat(sep=' ')}'"
+
+    def local(self, midnight: datetime) -> str:
+        """Return a local midnight without its zone, for `{from_local}` and `{to_local}`."""
+        return f"timestamp '{midnight:%Y-%m-%d %H:%M:%S}'"
+
+    def day(self, midnight: datetime) -> str:
+        """Return a day for `{from_date}` and `{to_date}`."""
+        return f"date '{midnight:%Y-%m-%d}'"
+
+    def own_words(self, name: str, sql: str) -> str | None:
+        """Return a SELECT as the database itself reads it; None when it would mean something else."""
+        return re.sub(rf"\b{name}\.(?=\w+\.)", "", sql)
+
+    def asked(self, name: str, sql: str) -> str:
+        """Return the SELECT by which DuckDB has the database run a statement."""
+        raise NotImplementedError
+
+    def local_day(self, cursor: str, cursor_type: str, zone: str) -> str | None:
+        """Return the local day of a load cursor of the relation `x`; None when its type does not say it.
+
+        Args:
+            cursor: name of the column.
+            cursor_type: its type in DuckDB.
+            zone: the operator's zone as an SQL literal.
+        """
+        return (
+            DAY_TYPES[cursor_type].format(cursor=cursor, zone=zone)
+            if cursor_type in DAY_TYPES
+            else None
+        )
+
+    def total(self, column: str) -> str:
+        """Return the exact total of a column of the relation `x` as text."""
+        return f"cast(sum(cast(x.{column} as numeric)) as text)"
+
+    def lost_dates(self, columns: Iterable[str]) -> str:
+        """Return how many dates of the relation `x` DuckDB cannot read and takes for no value."""
+        del columns
+        return "0"
+
+
+# The local day of a load cursor, in words that DuckDB and PostgreSQL share.
+DAY_TYPES = {
+    "TIMESTAMP WITH TIME ZONE": "case when isfinite(x.{cursor})"
+    " then cast(x.{cursor} at time zone {zone} as date) end",
+    "TIMESTAMP": "case when isfinite(x.{cursor}) then cast(x.{cursor} as date) end",
+    "DATE": "case when isfinite(x.{cursor}) then x.{cursor} end",
+}
+
+
+def packaged_extension(name: str) -> Path:
+    """Return the file of a DuckDB extension that is installed as a Python package."""
+    package = import_module(f"duckdb_extension_{name}")
+    return next(Path(str(package.__file__)).parent.rglob("*.duckdb_extension"))
+
+
+def may_write(variable: str, place: str, rights: str, statements: str) -> UsageError:
+    """Return the error about a login that has more rights than reading.
+
+    Args:
+        variable: where its connection string is.
+        place: the database.
+        rights: what it may do, such as "is a superuser".
+        statements: SQL that makes a login that may only read.
+    """
+    return UsageError(
+        f"the login in {variable} for {place} {rights}; keepline reads a source only with a login that may"
+        f" do nothing else. Make one, and put it into {variable}: {statements}"
+    )
