@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -62,6 +64,7 @@ class Warehouse:
                     ],
                 )
                 connection.execute(f"copy batch to '{folder / 'part-0.parquet'}' (format parquet)")
+                seal(folder)
 
     def run(self, window: Window, *, full_refresh: bool = False) -> None:
         """Load and build a window."""
@@ -85,6 +88,12 @@ class Warehouse:
     def clear(self) -> None:
         self.forget()
         shutil.rmtree(self.settings.landing_dir, ignore_errors=True)
+
+
+def seal(partition: Path) -> None:
+    """Write what load asks of a manifest: the checksum of the file."""
+    digest = hashlib.sha256((partition / "part-0.parquet").read_bytes()).hexdigest()
+    (partition / "_manifest.json").write_text(json.dumps({"sha256": digest}))
 
 
 def default(column: Column, load_date: date) -> Any:
@@ -274,10 +283,29 @@ def test_landing_that_breaks_the_contract_is_not_loaded(warehouse: Warehouse) ->
         connection.execute(
             f"copy (select 'p2' as payment_id) to '{folder / 'part-0.parquet'}' (format parquet)"
         )
+    seal(folder)
 
     with pytest.raises(BadDataError, match="landing of payment for 2026-01-01 does not fit"):
         warehouse.compute.load(warehouse.contract, Window.day(D1))
     # The rows that were there stay.
+    assert warehouse.rows("select payment_id from raw.payment") == [("p1",)]
+
+
+@pytest.mark.parametrize("lost", ["part-0.parquet", "_manifest.json", "a byte"])
+def test_a_landing_file_that_was_damaged_is_not_loaded(warehouse: Warehouse, lost: str) -> None:
+    warehouse.land([("payment", D1, {"payment_id": "p1"})])
+    warehouse.compute.load(warehouse.contract, Window.day(D1))
+    folder = warehouse.settings.landing_dir / "payment" / f"load_date={D1}"
+    if lost == "a byte":
+        part = folder / "part-0.parquet"
+        part.write_bytes(part.read_bytes().replace(b"p1", b"p2", 1))
+    else:
+        (folder / lost).unlink()
+
+    with pytest.raises(
+        BadDataError, match=r"landing of payment 2026-01-01 is damaged: .*extract --date 2026-01-01"
+    ):
+        warehouse.compute.load(warehouse.contract, Window.day(D1))
     assert warehouse.rows("select payment_id from raw.payment") == [("p1",)]
 
 

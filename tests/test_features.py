@@ -184,6 +184,7 @@ def differences(left: list[Row], right: list[Row]) -> set[tuple[str, str]]:
     }
 
 
+@pytest.mark.case(56, 57)
 def test_what_becomes_known_later_leaves_an_earlier_day_alone(later, known_then):
     # A month goes by: April happens, and March is corrected backwards in every table.
     later.add_all(life_of_april())
@@ -231,6 +232,7 @@ def test_what_is_planned_but_has_not_happened_is_left_out(later, known_then):
     assert differences(known_then, later.features(AS_OF)) == set()
 
 
+@pytest.mark.case(69)
 def test_versions_are_those_of_the_day(base):
     def told(as_of: date) -> tuple[Any, ...]:
         row = next(row for row in base.features(as_of) if row["subscription_id"] == "s1")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import duckdb
 import pytest
 from dbt.cli.main import dbtRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepline.settings import PROJECT_DIR
@@ -36,14 +36,15 @@ changes = st.lists(
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the SQL of the two dimensions as dbt compiles it."""
+    """Return the SQL of the models as dbt compiles it."""
     home = tmp_path_factory.mktemp("home")
     (home / "demo").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KEEPLINE_HOME", str(home))
         done = dbtRunner().invoke(
             [
-                *("compile", "--quiet", "--select", "dim_dealer", "dim_customer"),
+                *("compile", "--quiet", "--select", "dim_dealer", "dim_customer", "key_change"),
+                *("--target", "duckdb"),
                 *("--project-dir", str(PROJECT_DIR / "dbt_project")),
                 *("--profiles-dir", str(PROJECT_DIR / "dbt_project")),
                 *("--target-path", str(home / "target"), "--log-path", str(home / "logs")),
@@ -59,6 +60,12 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect(config={"threads": 1})
     connection.execute("attach ':memory:' as compute")
     connection.execute("create schema compute.staging")
+    connection.execute("create schema compute.core")
+    for table, columns in {
+        "set_aside": "reason_code text, column_name text, key_text text",
+        "key_change": "table_name text, key_text text, change_code text, listed_at timestamp",
+    }.items():
+        connection.execute(f"create table compute.core.{table} ({columns}, load_date date)")
     for table, columns in {
         "stg_chn__dealer": "dealer_id text, name text, type text, level text, province_code text, "
         "city_code text, valid_from date",
@@ -67,10 +74,16 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
         "since_date date, status text, province_code text",
         "stg_crm__party_individual": "party_id text, gender text, birth_date date, "
         "marital_status text, employment_status text, id_no_hash text",
+        "stg_crm__billing_account": "account_id text",
+        "stg_bss__subscription": "subscription_id text",
     }.items():
         connection.execute(
             f"create table compute.staging.{table} ({columns}, updated_at timestamp, load_date date)"
         )
+    connection.execute(
+        "create table compute.staging.stg_ref__source_key"
+        " (table_name text, key_text text, listed_at timestamp, load_date date)"
+    )
     yield connection
     connection.close()
 
@@ -113,20 +126,23 @@ def known_on(day: date, feed: list[Change], entity: str) -> str | None:
 
 
 def versions(history: list[tuple[date, Any]]) -> list[tuple[date, date, Any]]:
-    """Return (valid_from, valid_to, value) of a value known day by day; None is not known yet."""
+    """Return (valid_from, valid_to, value) of a value known day by day; None has no version."""
     found: list[tuple[date, date, Any]] = []
+    before: Any = None
     for day, value in history:
-        if value is None or (found and found[-1][2] == value):
-            continue
-        if found:
-            found[-1] = (found[-1][0], day, found[-1][2])
-        found.append((day, END_OF_TIME, value))
+        if value != before and before is not None:
+            found[-1] = (found[-1][0], day, before)
+        if value is not None and value != before:
+            found.append((day, END_OF_TIME, value))
+        before = value
     return found
 
 
 ALL_DAYS = [FIRST_DAY + timedelta(days=n) for n in range(DAYS + 4)]
 
 
+@pytest.mark.case(58, 60)
+@settings(max_examples=settings.default.max_examples // 5)
 @given(feed=changes)
 def test_any_history_of_changes_gives_the_versions_of_a_replay(
     feed: list[Change], compiled: dict[str, str], engine: duckdb.DuckDBPyConnection
@@ -161,52 +177,158 @@ def test_any_history_of_changes_gives_the_versions_of_a_replay(
     assert len({row[5] for row in rows}) == len(rows)
 
 
-@given(customers=changes, parties=changes)
-def test_a_dimension_of_two_feeds_is_the_replay_of_both(
-    customers: list[Change],
-    parties: list[Change],
+# One customer: its changes, those of the person behind it, and the lists that have it, by number.
+History = tuple[list[Change], list[Change], frozenset[int]]
+
+
+def change_lists(most: int) -> st.SearchStrategy[list[Change]]:
+    """Return changes of one entity, which differ in their instant; some arrive late."""
+    return st.lists(
+        st.tuples(
+            st.just(""),
+            st.integers(min_value=0, max_value=24 * DAYS - 1),
+            st.sampled_from([0, 0, 0, 1, 3]),
+            st.sampled_from(["a", "b", "c"]),
+        ),
+        max_size=most,
+        unique_by=lambda change: change[1],
+    )
+
+
+histories = st.tuples(
+    change_lists(6), change_lists(3), st.frozensets(st.integers(min_value=0, max_value=DAYS + 2))
+)
+# A list is written at a quarter past an hour of a day: changes of the day are in it or come too late.
+lists_of_keys = st.dictionaries(
+    st.integers(min_value=0, max_value=DAYS + 2), st.sampled_from([1, 12, 23]), max_size=5
+)
+
+
+def listing_at(day: int, hour: int) -> datetime:
+    midnight = datetime.combine(FIRST_DAY + timedelta(days=day), datetime.min.time())
+    return midnight + timedelta(hours=hour, minutes=15)
+
+
+def replay(history: History, lists: dict[int, int]) -> list[tuple[date, Any]]:
+    """Return what is known of a customer at the end of each day, None when nothing or when it is gone.
+
+    A list that lacks it closes it, if the list before had it or if a change since that list told of
+    it. A list that has it again opens it, and so does a change recorded after the list that closed it.
+    """
+    changed, person, listed = history
+    gone_at: datetime | None = None
+    before: int | None = None
+    known: list[tuple[date, Any]] = []
+    for number, day in enumerate(ALL_DAYS):
+        arrived = [change for change in changed if load_date(change) == day]
+        if number in lists:
+            written = listing_at(number, lists[number])
+            if before is not None and number not in listed:
+                written_before = listing_at(before, lists[before])
+                told = any(
+                    load_date(change) <= day
+                    and recorded_at(change) <= written
+                    and (
+                        load_date(change) > ALL_DAYS[before] or recorded_at(change) > written_before
+                    )
+                    for change in changed
+                )
+                if before in listed or told:
+                    gone_at = max(written, gone_at or written)
+            elif before is not None and before not in listed:
+                gone_at = None
+            before = number
+        if gone_at is not None and any(recorded_at(change) > gone_at for change in arrived):
+            gone_at = None
+        tier = known_on(day, changed, "")
+        value = None if tier is None or gone_at is not None else (tier, known_on(day, person, ""))
+        known.append((day, value))
+    return known
+
+
+PACK = 20
+
+
+@pytest.mark.case(58, 60, 62, 63)
+def test_histories_with_deletions_give_the_versions_of_a_replay(
     compiled: dict[str, str],
     engine: duckdb.DuckDBPyConnection,
+    tally: Callable[[str, int, int], None],
 ) -> None:
-    # The value of a customer's change is its tier; every customer is the person of the same name.
-    fill(
-        engine,
-        "stg_crm__customer",
-        [
-            {"customer_id": c[0], "party_id": c[0], "customer_tier": c[3]}
-            | {"updated_at": recorded_at(c), "load_date": load_date(c)}
-            for c in customers
-        ],
-    )
-    fill(
-        engine,
-        "stg_crm__party_individual",
-        [
-            {
-                "party_id": c[0],
-                "gender": c[3],
-                "updated_at": recorded_at(c),
-                "load_date": load_date(c),
-            }
-            for c in parties
-        ],
-    )
+    # Many histories in one build, each of a customer of its own: a query costs more than its rows.
+    compared = 0
 
-    rows = engine.execute(
-        "select customer_id, valid_from, valid_to, customer_tier, gender "
-        f"from ({compiled['dim_customer']}) where customer_id <> 'UNKNOWN' order by 1, 2"
-    ).fetchall()
+    @settings(max_examples=settings.default.max_examples // PACK)
+    @given(pack=st.lists(histories, min_size=PACK, max_size=PACK), lists=lists_of_keys)
+    def compare(pack: list[History], lists: dict[int, int]) -> None:
+        nonlocal compared
+        # Somebody is always there: a list without keys would be no list.
+        keys = [f"C{number:02}" for number in range(len(pack))]
+        fill(
+            engine,
+            "stg_crm__customer",
+            [
+                {"customer_id": key, "party_id": key, "customer_tier": change[3]}
+                | {"updated_at": recorded_at(change), "load_date": load_date(change)}
+                for key, history in zip(keys, pack, strict=True)
+                for change in history[0]
+            ],
+        )
+        fill(
+            engine,
+            "stg_crm__party_individual",
+            [
+                {"party_id": key, "gender": change[3]}
+                | {"updated_at": recorded_at(change), "load_date": load_date(change)}
+                for key, history in zip(keys, pack, strict=True)
+                for change in history[1]
+            ],
+        )
+        fill(
+            engine,
+            "stg_ref__source_key",
+            [
+                {"table_name": "customer", "key_text": key, "listed_at": listing_at(day, hour)}
+                | {"load_date": FIRST_DAY + timedelta(days=day)}
+                for day, hour in lists.items()
+                for key in [
+                    "always there",
+                    *(k for k, history in zip(keys, pack, strict=True) if day in history[2]),
+                ]
+            ],
+        )
+        engine.execute("delete from compute.core.key_change")
+        engine.execute(
+            f"insert into compute.core.key_change by name select * from ({compiled['key_change']})"
+        )
 
-    def both(day: date, entity: str) -> tuple[str, str | None] | None:
-        tier = known_on(day, customers, entity)
-        return None if tier is None else (tier, known_on(day, parties, entity))
+        rows = engine.execute(
+            "select customer_id, valid_from, valid_to, customer_tier, gender, is_current"
+            f" from ({compiled['dim_customer']}) where customer_id <> 'UNKNOWN' order by 1, 2"
+        ).fetchall()
 
-    expected = [
-        (entity, valid_from, valid_to, *value)
-        for entity in sorted({change[0] for change in customers})
-        for valid_from, valid_to, value in versions([(day, both(day, entity)) for day in ALL_DAYS])
-    ]
-    assert rows == expected
+        expected = [
+            (key, valid_from, valid_to, *value, valid_to == END_OF_TIME)
+            for key, history in zip(keys, pack, strict=True)
+            for valid_from, valid_to, value in versions(replay(history, lists))
+        ]
+        assert rows == expected
+        compared += len(pack)
+
+    try:
+        compare()
+    finally:
+        engine.execute("delete from compute.core.key_change")
+    tally("histories", compared, compared)
+
+
+def test_the_replay_itself_knows_gaps() -> None:
+    there: History = ([("", 1, 0, "a")], [], frozenset({0, 2, 3}))
+
+    known = versions(replay(there, {0: 23, 1: 23, 2: 23, 3: 23}))
+
+    first, gone, back = (FIRST_DAY + timedelta(days=n) for n in range(3))
+    assert known == [(first, gone, ("a", None)), (back, END_OF_TIME, ("a", None))]
 
 
 def test_a_rebuild_gives_the_same_keys(

@@ -11,7 +11,8 @@
 
     - the month of the window's first load date;
     - the months of what happened earlier and became known in the window (late rows);
-    - the months of the rows that the window had brought when it was built before;
+    - the months of the rows that the window, or a later day, had brought when it was built
+      before: what it has brought no more is seen by that alone;
     - the earliest month whose leavers are not those in the table any more.
 #}
 {% macro first_changed_month() -%}
@@ -45,7 +46,7 @@
 
         from {{ this }}
 
-        where {{ in_window('load_date_max') }}
+        where load_date_max >= {{ window_from() }}
 
         union all
 

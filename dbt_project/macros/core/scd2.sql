@@ -4,7 +4,8 @@
     CTEs; the last one has the name that the model goes on with.
 
     Day grain: of several changes of one load date the last one counts. A change that
-    arrives late, recorded before one that is already known, changes nothing.
+    arrives late, recorded before one that is already known, changes nothing: what was
+    known on a day stays what it was.
 #}
 
 
@@ -69,8 +70,8 @@
 
 {#
     CTE `versions`: the rows of the dimension, with `version_key`, `valid_from`,
-    `valid_to` (excluded), `is_current` and `load_date`. Repeated versions that differ
-    in nothing tracked are one. The unknown member is among them.
+    `valid_to` (excluded), `is_current`, `is_inferred` and `load_date`. Repeated versions
+    that differ in nothing tracked are one. The unknown member is among them.
 
     Args:
         known: CTE of what was known: key, tracked columns, `known_from`.
@@ -78,13 +79,15 @@
         tracked: list of the columns whose change makes a new version.
         first_from: date column of `known`; the first version of an entity begins on that
             day when it is earlier than the day on which it became known.
+        gaps: `known` has a column `is_gone`: while it is true the entity has no version.
+        inferred: CTE of `inferred_members`, whose keys have one version without values.
 #}
-{% macro scd2_versions(known, key, tracked, first_from=none) -%}
+{% macro scd2_versions(known, key, tracked, first_from=none, gaps=false, inferred=none) -%}
 hashed as (
 
     select
         *,
-        {{ surrogate_key(tracked) }} as version_hash
+        {{ surrogate_key(tracked + (['is_gone'] if gaps else [])) }} as version_hash
 
     from {{ known }}
 
@@ -117,10 +120,49 @@ kept as (
         known_from as valid_from,
         {%- endif %}
         lead(known_from) over (partition by {{ key }} order by known_from) as next_from
+        {%- if gaps %},
+        is_gone
+        {%- endif %}
 
     from compared
 
     where previous_hash is null or version_hash <> previous_hash
+
+),
+
+members as (
+
+    select
+        {{ key }},
+        {%- for column in tracked %}
+        {{ column }},
+        {%- endfor %}
+        load_date,
+        valid_from,
+        next_from,
+        false as is_inferred
+
+    from kept
+    {%- if gaps %}
+
+    where not is_gone
+    {%- endif %}
+    {%- if inferred %}
+
+    union all
+
+    select
+        {{ key }},
+        {%- for column in tracked %}
+        null as {{ column }},
+        {%- endfor %}
+        known_from as load_date,
+        known_from as valid_from,
+        null as next_from,
+        true as is_inferred
+
+    from {{ inferred }}
+    {%- endif %}
 
 ),
 
@@ -134,21 +176,22 @@ versions as (
 
     select
         case
-            when kept.{{ key }} is null then {{ surrogate_key(["'UNKNOWN'"]) }}
-            else {{ surrogate_key(['kept.' ~ key, 'kept.valid_from']) }}
+            when members.{{ key }} is null then {{ surrogate_key(["'UNKNOWN'"]) }}
+            else {{ surrogate_key(['members.' ~ key, 'members.valid_from']) }}
         end as version_key,
-        coalesce(kept.{{ key }}, unknown_member.unknown_id) as {{ key }},
+        coalesce(members.{{ key }}, unknown_member.unknown_id) as {{ key }},
         {%- for column in tracked %}
-        kept.{{ column }},
+        members.{{ column }},
         {%- endfor %}
-        coalesce(kept.load_date, cast('1900-01-01' as date)) as load_date,
-        coalesce(kept.valid_from, cast('1900-01-01' as date)) as valid_from,
-        coalesce(kept.next_from, {{ end_of_time() }}) as valid_to,
-        kept.next_from is null as is_current
+        coalesce(members.load_date, cast('1900-01-01' as date)) as load_date,
+        coalesce(members.valid_from, cast('1900-01-01' as date)) as valid_from,
+        coalesce(members.next_from, {{ end_of_time() }}) as valid_to,
+        members.next_from is null as is_current,
+        coalesce(members.is_inferred, false) as is_inferred
 
-    from kept
+    from members
 
-    full join unknown_member on kept.{{ key }} = unknown_member.unknown_id
+    full join unknown_member on members.{{ key }} = unknown_member.unknown_id
 
 )
 {%- endmacro %}

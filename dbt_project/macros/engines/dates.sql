@@ -3,9 +3,22 @@
     cast({{ dbt.date_trunc('month', day) }} as date)
 {%- endmacro %}
 
-{# A day some days later (or earlier, when negative), as a date. #}
+{#
+    A day some days later (or earlier, when negative), as a date. By an integer: to
+    DuckDB 1.5 an interval of 30 days equals one of a month, so that of a day plus
+    either, in one query, both come out as the first.
+#}
 {% macro add_days(day, days) -%}
-    cast({{ dbt.dateadd('day', days, day) }} as date)
+    {{ return(adapter.dispatch('add_days', 'keepline')(day, days)) }}
+{%- endmacro %}
+
+{% macro default__add_days(day, days) -%}
+    (cast({{ day }} as date) + cast({{ days }} as integer))
+{%- endmacro %}
+
+{# Spark adds no integer to a date. #}
+{% macro spark__add_days(day, days) -%}
+    date_add(cast({{ day }} as date), cast({{ days }} as integer))
 {%- endmacro %}
 
 {# A day some months later (or earlier, when negative), as a date. #}

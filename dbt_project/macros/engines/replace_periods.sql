@@ -9,28 +9,36 @@
         config(**replace_dates('as_of_date', 'as_of_dates'))   the days of a list variable
         config(**replace_rows("month_start >= ..."))      rows by a predicate
 
+    What `keepline stage` noted of the periods' contents is forgotten with them.
+
     Args:
         period_column: date column of the model that says which period a row belongs to.
 #}
 {% macro replace_window(period_column='load_date') -%}
-    {{ return(replace_rows("{{ in_window('" ~ period_column ~ "') }}")) }}
+    {{ return(replace_rows(
+        "{{ in_window('" ~ period_column ~ "') }}", "{{ in_window('period') }}"
+    )) }}
 {%- endmacro %}
 
 {% macro replace_dates(period_column, variable) -%}
     {{ return(replace_rows("{{ in_dates('" ~ period_column ~ "', '" ~ variable ~ "') }}")) }}
 {%- endmacro %}
 
-{% macro replace_rows(predicate) -%}
-    {{ return(adapter.dispatch('replace_rows', 'keepline')(predicate)) }}
+{% macro replace_rows(predicate, forgotten='1 = 1') -%}
+    {{ return(adapter.dispatch('replace_rows', 'keepline')(predicate, forgotten)) }}
 {%- endmacro %}
 
-{# DuckDB and PostgreSQL: the delete runs inside the model's own transaction. #}
-{% macro default__replace_rows(predicate) -%}
+{# DuckDB and PostgreSQL: the deletes run inside the model's own transaction. #}
+{% macro default__replace_rows(predicate, forgotten) -%}
     {{ return({
         'materialized': 'incremental',
         'incremental_strategy': 'append',
         'on_schema_change': 'fail',
-        'pre_hook': "{% if is_incremental() %}delete from {{ this }} where " ~ predicate ~ "{% endif %}",
+        'pre_hook': [
+            "{% if is_incremental() %}delete from {{ this }} where " ~ predicate ~ "{% endif %}",
+            "delete from ops.period_content where relation = '{{ this.schema }}.{{ this.name }}'"
+            ~ "{% if is_incremental() %} and " ~ forgotten ~ "{% endif %}",
+        ],
     }) }}
 {%- endmacro %}
 

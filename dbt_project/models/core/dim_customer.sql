@@ -1,5 +1,7 @@
 -- Grain: one row per customer and version, with what is known of the person behind it.
 -- A change of either the customer or the person makes a version. No personal value is here.
+-- A customer that is gone from the key lists has no version while it is gone; one that only lines
+-- and accounts name is inferred.
 
 with
 
@@ -19,7 +21,7 @@ party_changes as (
 
 {{ known_versions('parties', 'party_changes', ['party_id']) }},
 
-change_days as (
+changed as (
 
     select
         customer_id,
@@ -43,6 +45,12 @@ change_days as (
 
 ),
 
+{{ gone_periods('gone', 'customer', 'customer_id', 'customer_changes') }},
+
+{{ change_days_with_gaps('change_days', 'changed', 'gone', 'customer_id') }},
+
+{{ inferred_members('inferred', 'customer_id', 'customer_changes') }},
+
 known as (
 
     select
@@ -61,6 +69,7 @@ known as (
         parties.marital_status,
         parties.employment_status,
         parties.id_no_hash,
+        change_days.is_gone,
         change_days.load_date as known_from
 
     from change_days
@@ -83,7 +92,7 @@ known as (
     'party_id', 'customer_class', 'customer_tier', 'group_customer_id', 'key_person_flag',
     'campus_flag', 'since_date', 'status', 'province_code', 'gender', 'birth_date',
     'marital_status', 'employment_status', 'id_no_hash',
-], 'since_date') }}
+], 'since_date', gaps=true, inferred='inferred') }}
 
 select
     version_key as customer_key,
@@ -103,6 +112,7 @@ select
     marital_status,
     employment_status,
     id_no_hash,
+    is_inferred,
     load_date,
     valid_from,
     valid_to,

@@ -1,4 +1,5 @@
 -- Grain: one row per product offering and version. The first version begins when its sale does.
+-- An offering that lines and bills name and the catalogue does not have yet is inferred.
 
 with
 
@@ -26,10 +27,12 @@ changes as (
 
 {{ known_versions('known', 'changes', ['offering_id']) }},
 
+{{ inferred_members('inferred', 'offering_id', 'changes', 'UNKNOWN_CODE') }},
+
 {{ scd2_versions('known', 'offering_id', [
     'offering_name', 'family', 'brand_code', 'monthly_fee_fen', 'voice_min', 'data_mb', 'sms_cnt',
     'promo_months', 'price_after_fen', 'network_gen',
-], 'sold_from') }}
+], 'sold_from', inferred='inferred') }}
 
 select
     version_key as offering_key,
@@ -44,6 +47,7 @@ select
     promo_months,
     price_after_fen,
     network_gen,
+    is_inferred,
     load_date,
     valid_from,
     valid_to,

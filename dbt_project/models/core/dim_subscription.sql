@@ -1,5 +1,6 @@
 -- Grain: one row per subscription and version. A version begins on the load date that made it
--- known; the first one on the day of activation when that is earlier.
+-- known; the first one on the day of activation when that is earlier. A line that is gone from the
+-- key lists has no version while it is gone; one that only facts name is inferred.
 
 with
 
@@ -47,7 +48,7 @@ plan_changes as (
 -- Of the main plans of a subscription the one that began last says when its contract ends.
 {{ known_versions('plans', 'plan_changes', ['subscription_id'], ['start_at', 'updated_at']) }},
 
-change_days as (
+changed as (
 
     select
         subscription_id,
@@ -62,6 +63,25 @@ change_days as (
         load_date
 
     from plans
+
+),
+
+{{ gone_periods('gone', 'subscription', 'subscription_id', 'subscription_changes') }},
+
+{{ change_days_with_gaps('change_days', 'changed', 'gone', 'subscription_id') }},
+
+{{ inferred_members('inferred', 'subscription_id', 'subscription_changes') }},
+
+-- Lines whose number somebody else had a short time before, by the load date of the version.
+suspects as (
+
+    select
+        key_text as subscription_id,
+        load_date
+
+    from {{ ref('set_aside') }}
+
+    where reason_code = 'SUSPECT_REUSE'
 
 ),
 
@@ -90,7 +110,9 @@ known as (
         subscriptions.secondary_of_id,
         subscriptions.real_name_verified,
         plans.contract_end_date,
-        change_days.load_date as known_from
+        change_days.is_gone,
+        change_days.load_date as known_from,
+        suspects.load_date is not null as is_suspect_reuse
 
     from change_days
 
@@ -106,14 +128,19 @@ known as (
             and change_days.load_date >= plans.known_from
             and change_days.load_date < plans.known_to
 
+    left join suspects
+        on
+            subscriptions.subscription_id = suspects.subscription_id
+            and subscriptions.known_from = suspects.load_date
+
 ),
 
 {{ scd2_versions('known', 'subscription_id', [
     'customer_id', 'account_id', 'msisdn_hash', 'msisdn_masked', 'brand_code', 'payment_type',
     'offering_id', 'dealer_id', 'outlet_id', 'activation_channel', 'activated_date', 'status_code',
     'status_date', 'terminated_date', 'termination_reason_code', 'province_code', 'city_code',
-    'county_code', 'secondary_of_id', 'real_name_verified', 'contract_end_date',
-], 'activated_date') }}
+    'county_code', 'secondary_of_id', 'real_name_verified', 'contract_end_date', 'is_suspect_reuse',
+], 'activated_date', gaps=true, inferred='inferred') }}
 
 select
     version_key as subscription_key,
@@ -139,9 +166,11 @@ select
     secondary_of_id,
     real_name_verified,
     contract_end_date,
+    is_inferred,
     load_date,
     valid_from,
     valid_to,
-    is_current
+    is_current,
+    coalesce(is_suspect_reuse, false) as is_suspect_reuse
 
 from versions

@@ -5,10 +5,7 @@
 with
 
 bills as (
-
-    select * from {{ ref('stg_bil__bill') }}
-
-    where {{ in_window() }}
+    {{ kept_rows('bill') }}
 
 )
 

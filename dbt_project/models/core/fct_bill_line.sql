@@ -5,10 +5,7 @@
 with
 
 bill_lines as (
-
-    select * from {{ ref('stg_bil__bill_line') }}
-
-    where {{ in_window() }}
+    {{ kept_rows('bill_line') }}
 
 ),
 

@@ -5,10 +5,7 @@
 with
 
 tickets as (
-
-    select * from {{ ref('stg_cc__trouble_ticket') }}
-
-    where {{ in_window() }}
+    {{ kept_rows('trouble_ticket') }}
 
 )
 

@@ -2,7 +2,8 @@
 -- subscription stands (revoked_date is null).
 --
 -- A prepaid line is lost by inactivity: so many days (param_churn_definition) after its last
--- event that brings income. Any line is lost by termination, unless it was lost before.
+-- event that brings income. Any line is lost by termination, unless it was lost before. A line that
+-- is gone from the key lists without one is terminated on that load date, for reason `deleted`.
 -- The table is a pure function of what is loaded, however it was loaded: a later event revokes.
 
 with
@@ -17,7 +18,7 @@ subscriptions as (
 
     select * from {{ ref('dim_subscription') }}
 
-    where subscription_id <> 'UNKNOWN'
+    where subscription_id <> 'UNKNOWN' and not is_inferred
 
 ),
 
@@ -52,6 +53,51 @@ observed as (
 
 ),
 
+followed as (
+
+    select
+        *,
+        lead(valid_from) over (
+            partition by subscription_id order by valid_from
+        ) as next_from
+
+    from subscriptions
+
+),
+
+-- A version that ends and is followed by none, or by one of a later day, ends with a deletion.
+states as (
+
+    select
+        subscription_id,
+        payment_type,
+        activated_date,
+        status_code,
+        status_date,
+        terminated_date,
+        termination_reason_code,
+        load_date
+
+    from subscriptions
+
+    union all
+
+    select
+        subscription_id,
+        payment_type,
+        activated_date,
+        'terminated' as status_code,
+        valid_to as status_date,
+        valid_to as terminated_date,
+        'deleted' as termination_reason_code,
+        valid_to as load_date
+
+    from followed
+
+    where valid_to < coalesce(next_from, {{ end_of_time() }})
+
+),
+
 versions as (
 
     select
@@ -64,7 +110,7 @@ versions as (
             partition by subscription_id order by load_date
         ) as previous_payment_type
 
-    from subscriptions
+    from states
 
 ),
 
@@ -312,7 +358,7 @@ terminations as (
 
 known_until as (
 
-    select max(load_date) as last_date from subscriptions
+    select max(load_date) as last_date from states
 
 ),
 

@@ -4,15 +4,18 @@
 
 with
 
+kept as (
+    {{ kept_rows('interaction') }}
+
+),
+
 interactions as (
 
     select
         *,
         {{ seconds_between('started_at', 'ended_at') }} - coalesce(queue_s, 0) as served_s
 
-    from {{ ref('stg_cc__interaction') }}
-
-    where {{ in_window() }}
+    from kept
 
 )
 

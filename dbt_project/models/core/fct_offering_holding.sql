@@ -5,10 +5,7 @@
 with
 
 holdings as (
-
-    select * from {{ ref('stg_bss__subscription_offering') }}
-
-    where {{ in_window() }}
+    {{ kept_rows('subscription_offering') }}
 
 )
 

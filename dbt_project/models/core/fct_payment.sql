@@ -5,10 +5,7 @@
 with
 
 payments as (
-
-    select * from {{ ref('stg_bil__payment') }}
-
-    where {{ in_window() }}
+    {{ kept_rows('payment') }}
 
 )
 

@@ -5,10 +5,7 @@
 with
 
 ports as (
-
-    select * from {{ ref('stg_npd__np_port') }}
-
-    where {{ in_window() }}
+    {{ kept_rows('np_port') }}
 
 )
 

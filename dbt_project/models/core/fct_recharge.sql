@@ -5,10 +5,7 @@
 with
 
 recharges as (
-
-    select * from {{ ref('stg_ocs__recharge') }}
-
-    where {{ in_window() }}
+    {{ kept_rows('recharge') }}
 
 )
 

@@ -11,9 +11,17 @@ with
 
 subscriptions as (
 
-    select * from {{ ref('dim_subscription') }}
+    select
+        *,
+        -- What was known of a line that is gone describes it until it is back.
+        coalesce(
+            lead(valid_from) over (partition by subscription_id order by valid_from),
+            {{ end_of_time() }}
+        ) as described_to
 
-    where subscription_id <> 'UNKNOWN'
+    from {{ ref('dim_subscription') }}
+
+    where subscription_id <> 'UNKNOWN' and not is_inferred
 
 ),
 
@@ -146,7 +154,7 @@ lives as (
 
     left join losses on subscriptions.subscription_id = losses.subscription_id
 
-    where subscriptions.is_current
+    where subscriptions.described_to = {{ end_of_time() }}
 
 ),
 
@@ -201,14 +209,14 @@ described as (
         on
             base.subscription_id = closing.subscription_id
             and base.closing_date >= closing.valid_from
-            and base.closing_date < closing.valid_to
+            and base.closing_date < closing.described_to
 
     left join subscriptions as opening
         on
             base.subscription_id = opening.subscription_id
             and base.opening_flag
             and base.opening_date >= opening.valid_from
-            and base.opening_date < opening.valid_to
+            and base.opening_date < opening.described_to
 
 ),
 

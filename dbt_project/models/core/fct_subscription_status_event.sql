@@ -5,10 +5,7 @@
 with
 
 status_events as (
-
-    select * from {{ ref('stg_bss__subscription_status_event') }}
-
-    where {{ in_window() }}
+    {{ kept_rows('subscription_status_event') }}
 
 )
 

@@ -8,26 +8,17 @@
 with
 
 voice as (
-
-    select * from {{ ref('stg_med__cdr_voice') }}
-
-    where {{ in_window() }}
+    {{ kept_rows('cdr_voice') }}
 
 ),
 
 sms as (
-
-    select * from {{ ref('stg_med__cdr_sms') }}
-
-    where {{ in_window() }}
+    {{ kept_rows('cdr_sms') }}
 
 ),
 
 sessions as (
-
-    select * from {{ ref('stg_med__cdr_data') }}
-
-    where {{ in_window() }}
+    {{ kept_rows('cdr_data') }}
 
 ),
 

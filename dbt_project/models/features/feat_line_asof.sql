@@ -15,7 +15,7 @@ versions as (
 
     select * from {{ ref('dim_subscription') }}
 
-    where subscription_id <> 'UNKNOWN' and {{ known_by_then() }}
+    where subscription_id <> 'UNKNOWN' and not is_inferred and {{ known_by_then() }}
 
 ),
 

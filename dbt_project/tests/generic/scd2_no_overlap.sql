@@ -4,8 +4,10 @@
 
     Args:
         key: column that identifies an entity.
+        gaps: an entity may be gone for a time: there may be gaps, and the last version
+            is current only if it has no end.
 #}
-{% test scd2_no_overlap(model, key) %}
+{% test scd2_no_overlap(model, key, gaps=false) %}
 
 select
     {{ key }},
@@ -27,8 +29,13 @@ from (
 
 where
     valid_from >= valid_to
+    {% if gaps -%}
+    or valid_to > coalesce(next_from, {{ end_of_time() }})
+    or is_current <> (valid_to = {{ end_of_time() }})
+    {%- else -%}
     or valid_to <> coalesce(next_from, {{ end_of_time() }})
-    or (is_current and next_from is not null)
     or (not is_current and next_from is null)
+    {%- endif %}
+    or (is_current and next_from is not null)
 
 {% endtest %}

@@ -19,6 +19,33 @@ subscriptions as (
 
 ),
 
+-- The birth date of a customer, as known on a day; also of one that is gone since.
+customers as (
+
+    select
+        customer_id,
+        birth_date,
+        valid_from,
+        load_date,
+        coalesce(
+            lead(valid_from) over (partition by customer_id order by valid_from),
+            {{ end_of_time() }}
+        ) as described_to
+
+    from {{ ref('dim_customer') }}
+
+    where customer_id <> 'UNKNOWN'
+
+),
+
+ages as (
+
+    select * from {{ ref('param_threshold') }}
+
+    where key = 'adult_age_years' and scope = 'ALL'
+
+),
+
 interactions as (
 
     select * from {{ ref('fct_interaction') }}
@@ -91,8 +118,13 @@ described as (
         coalesce(subscriptions.province_code, 'UNKNOWN') as province_code,
         coalesce(subscriptions.brand_code, 'UNKNOWN') as brand_code,
         coalesce(subscriptions.payment_type, 'UNKNOWN') as payment_type,
-        -- Not for a marketing list: who is not scored, not reached or cannot use the line now.
+        -- Not for a marketing list: who is under age, may not be the person we take them for, is
+        -- not scored, not reached or cannot use the line now.
         case
+            when
+                {{ full_months('customers.birth_date', 'scores.score_date') }} < ages.value * 12
+                then 'MINOR'
+            when subscriptions.is_suspect_reuse then 'SUSPECT_REUSE'
             when scores.risk_tier in ('NEW', 'NODATA') then scores.risk_tier
             when scores.tier_rule_id = 'SILENT_TOO_LONG' then 'SILENT'
             when subscriptions.status_code = 'suspended' then 'SUSPENDED'
@@ -109,6 +141,16 @@ described as (
             and scores.score_date >= subscriptions.valid_from
             and scores.score_date < subscriptions.valid_to
             and scores.score_date >= subscriptions.load_date
+    left join customers
+        on
+            subscriptions.customer_id = customers.customer_id
+            and scores.score_date >= customers.valid_from
+            and scores.score_date < customers.described_to
+            and scores.score_date >= customers.load_date
+    left join ages
+        on
+            scores.score_date >= ages.valid_from
+            and scores.score_date < ages.valid_to
     left join contacts
         on
             scores.subscription_id = contacts.subscription_id
