@@ -59,6 +59,7 @@ class Check:
         rows: for `leaving`: `new` looks at the parts that no audited release has shown, `all` at the
             whole release.
         query: for `leaving`: a profile, one row per thing to judge, instead of the table's rows.
+        profile: for `landed`: `batches` (what landed of each table) or `key_lists` (what is gone).
     """
 
     name: str
@@ -66,6 +67,7 @@ class Check:
     tables: tuple[str, ...]
     rows: str = "new"
     query: str = ""
+    profile: str = "batches"
 
 
 def load_gate(gate: str, folder: Path = FOLDER) -> list[Check]:
@@ -87,6 +89,7 @@ def load_gate(gate: str, folder: Path = FOLDER) -> list[Check]:
                 tables=tuple(raw.get("tables") or [raw["table"]]),
                 rows=raw.get("rows", "new"),
                 query=raw.get("query", ""),
+                profile=raw.get("profile", "batches"),
             )
             for raw in document[gate]
         ]

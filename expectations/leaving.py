@@ -15,6 +15,7 @@ from keepline.window import Window
 
 # The parts that no audited release has shown: what was audited once is never changed.
 NEW = " and not p.is_audited"
+CURRENT = sql.SQL("(select c.release_id from ctl.current_release as c)")
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,11 @@ class Release:
     new_tables: frozenset[str]
 
     def rows_of(self, table: str, which: str) -> str:
-        """Return the SELECT of a table's rows in this release, `which` being `new` or `all`."""
-        if which not in ("new", "all"):
+        """Return the SELECT of a table's rows: `new` or `all` of this release, or `current`.
+
+        `current` is what readers see now, whichever release that is.
+        """
+        if which not in ("new", "all", "current"):
             raise CheckCrashedError(f"gates.yml: rows is new or all, not {which!r}")
         if table not in self.tables:
             raise CheckCrashedError(f"gates.yml asks for {table}, which no model publishes")
@@ -47,7 +51,7 @@ class Release:
             )
             .format(
                 table=sql.Identifier("store", table),
-                release=sql.Literal(self.release_id),
+                release=CURRENT if which == "current" else sql.Literal(self.release_id),
                 name=sql.Literal(table),
                 new=sql.SQL(NEW if which == "new" else ""),
             )
@@ -55,12 +59,14 @@ class Release:
         )
 
     def fill(self, query: str) -> str:
-        """Fill a query's `{new[table]}`, `{all[table]}`, `{release}` and `{last_date}`."""
+        """Fill a query's `{new[table]}`, `{all[table]}`, `{current[table]}`, `{release}` and dates."""
         return query.format_map(
             {
                 "new": _Tables(self, "new"),
                 "all": _Tables(self, "all"),
+                "current": _Tables(self, "current"),
                 "release": self.release_id,
+                "first_date": f"date '{self.window.from_date}'",
                 "last_date": f"date '{self.window.last_date}'",
             }
         )

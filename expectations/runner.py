@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import psycopg
 
-from expectations import landed, leaving
+from expectations import keylists, landed, leaving
 from expectations.engine import Engine, Evaluation
 from expectations.gates import FOLDER, Check, load_gate
 from keepline import store
@@ -23,32 +23,48 @@ LANDED, LEAVING = "landed", "leaving"
 
 
 def run_landed(
-    settings: Settings, contract: Contract, window: Window, folder: Path = FOLDER
+    settings: Settings,
+    contract: Contract,
+    window: Window,
+    folder: Path = FOLDER,
+    *,
+    given: Collection[str] = (),
 ) -> list[GateResult]:
     """Judge the batches of a window by their profile, before anything is built on them.
 
-    Volumes, means and missing values are judged on the window's last day alone, against the four
-    weeks before it; with less than two weeks of history they are recorded as not judged.
+    Volumes, means and missing values are judged on each day of a window of up to 31 days, of a wider
+    one on the last, against the four weeks before it; with less than two weeks of history they are
+    recorded as not judged.
 
     Args:
         settings: where landing is, and where the Data Docs go.
         contract: tables of the contract.
         window: load dates.
         folder: where gates.yml and suites/ are.
+        given: contract tables that the operator gives: one of them that never landed is judged, too.
 
     Raises:
         BadDataError: landing cannot be read.
         CheckCrashedError: a check could not be evaluated.
     """
     checks = load_gate(LANDED, folder)
-    profile = landed.profile(settings, contract, window)
+    profiles = {
+        "batches": landed.profile(settings, contract, window, given),
+        "key_lists": keylists.profile(settings, window),
+    }
     engine = Engine()
     results = []
     for check in checks:
         unknown = sorted(set(check.tables) - set(contract))
         if unknown:
             raise CheckCrashedError(f"gates.yml: {', '.join(unknown)}: no such contract table")
-        frame = profile[profile["table_name"].isin(check.tables)].reset_index(drop=True)
+        if check.profile not in profiles:
+            raise CheckCrashedError(
+                f"gates.yml: {check.name}: a profile is one of {', '.join(profiles)}"
+            )
+        frame = profiles[check.profile]
+        if check.profile == "batches":
+            frame = frame[frame["table_name"].isin(check.tables)].reset_index(drop=True)
         label = check.tables[0] if len(check.tables) == 1 else check.name
         if frame.empty:
             results += _not_made(LANDED, check, label, None, "nothing has ever landed")

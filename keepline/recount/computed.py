@@ -1,0 +1,279 @@
+"""The hops `raw` and `facts`: what compute holds of what landed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import duckdb
+
+from keepline.contract import LOAD_DATE, Contract, Table
+from keepline.recount.landed import CONTENT, Landed, figures_sql, named
+from keepline.recount.outcome import ROWS, Difference, Hop, compared, over
+from keepline.settings import Settings
+
+Figured = dict[date, dict[str, int]]
+SET_ASIDE, LEFT_OUT = "core.set_aside", "DUP_EARLIER"
+
+
+@dataclass(frozen=True)
+class Flow:
+    """How a fact is filled from a raw table.
+
+    Attributes:
+        fact: table in `core`.
+        table: contract table.
+        totals: what adds up in both: expression over the raw table by the fact's column, in DuckDB's
+            SQL. `rows` is compared besides, unless `counted` names the column that holds the number of rows.
+        only: condition that the fact's rows of this table meet.
+        counted: column of the fact that counts the raw rows, or ''.
+    """
+
+    fact: str
+    table: str
+    totals: Mapping[str, str]
+    only: str = "true"
+    counted: str = ""
+
+
+def _fen(**columns: str) -> dict[str, str]:
+    return {name: f"{column} * 100" for name, column in columns.items()}
+
+
+# Every fact that carries rows of one load date as they came. What is derived from facts is not here.
+FLOWS = (
+    Flow(
+        "fct_usage_daily",
+        "cdr_voice",
+        {
+            "duration_s": "duration_s",
+            "volume_bytes": "0",
+            "connected_cnt": "(status in ('completed', 'dropped'))::int",
+            "dropped_cnt": "(status = 'dropped')::int",
+            "long_distance_s": "case when call_type = 'long_distance' then duration_s else 0 end",
+            **_fen(charge_fen="charge_amt"),
+        },
+        "usage_type = 'voice'",
+        "record_cnt",
+    ),
+    Flow(
+        "fct_usage_daily",
+        "cdr_sms",
+        {
+            "duration_s": "0",
+            "volume_bytes": "0",
+            "connected_cnt": "1",
+            **_fen(charge_fen="charge_amt"),
+        },
+        "usage_type = 'sms'",
+        "record_cnt",
+    ),
+    Flow(
+        "fct_usage_daily",
+        "cdr_data",
+        {
+            "duration_s": "0",
+            "volume_bytes": "bytes_up + bytes_down",
+            "connected_cnt": "(bytes_up + bytes_down > 0)::int",
+            **_fen(charge_fen="charge_amt"),
+        },
+        "usage_type = 'data'",
+        "record_cnt",
+    ),
+    Flow("fct_bill", "bill", _fen(amount_due_fen="amount_due_amt", remaining_fen="remaining_amt")),
+    Flow("fct_bill_line", "bill_line", _fen(tax_excl_fen="tax_excl_amt", tax_fen="tax_amt")),
+    Flow("fct_payment", "payment", _fen(amount_fen="amt")),
+    Flow("fct_recharge", "recharge", _fen(face_fen="face_amt", paid_fen="paid_amt")),
+    Flow("fct_interaction", "interaction", {"queue_s": "queue_s", "csat_score": "csat_score"}),
+    Flow("fct_case", "trouble_ticket", {"reopened_cnt": "reopened_cnt"}),
+    Flow("fct_port_request", "np_port", {}),
+    Flow("fct_offering_holding", "subscription_offering", _fen(subsidy_fen="subsidy_amt")),
+    Flow("fct_subscription_status_event", "subscription_status_event", {}),
+)
+# Dimensions by the master that tells of their keys: none of these may be forgotten.
+KEYS = {
+    "dim_customer": ("customer", "customer_id"),
+    "dim_account": ("billing_account", "account_id"),
+    "dim_subscription": ("subscription", "subscription_id"),
+    "dim_product_offering": ("product_offering", "offering_id"),
+    "dim_dealer": ("dealer", "dealer_id"),
+}
+# Facts that are made of other facts.
+DERIVED = ("fct_activity_daily", "fct_churn_event", "fct_subscription_month")
+
+
+def recount_compute(
+    settings: Settings,
+    contract: Contract,
+    duck: duckdb.DuckDBPyConnection,
+    landed: Landed,
+    *,
+    is_attached: bool,
+) -> list[Hop]:
+    """Recount raw against landing, and the facts against raw.
+
+    Args:
+        settings: where compute is.
+        contract: tables of the contract.
+        duck: the open compute file.
+        landed: what landing holds, and of which window.
+        is_attached: there is a compute file; without one all of it is missing.
+    """
+    raw, facts = Hop("raw"), Hop("facts")
+    if not is_attached:
+        told = f"there is no compute file {settings.compute_path.name}"
+        raw.told = told
+        facts.told = "not counted"
+        raw.differences.append(Difference("raw", "all tables", None, told, "keepline rebuild"))
+        return [raw, facts]
+    found: dict[str, Figured] = {}
+    for table in contract.values():
+        found[table.name] = _raw_figures(duck, table, landed)
+        _compare_raw(table, landed, found[table.name], raw)
+    counted = sum(figures[ROWS] for days in found.values() for figures in days.values())
+    raw.told = f"{counted:,} rows in {sum(1 for days in found.values() if days)} tables"
+    _recount_facts(duck, contract, landed, facts)
+    return [raw, facts]
+
+
+def _raw_figures(duck: duckdb.DuckDBPyConnection, table: Table, landed: Landed) -> Figured:
+    rows = _by_day(duck, f"raw.{table.name}", figures_sql(table), "true", landed)
+    return {day: named(table, figures) for day, figures in rows.items()}
+
+
+def _compare_raw(table: Table, landed: Landed, found: Figured, hop: Hop) -> None:
+    nothing: dict[str, int] = {}
+    days = {day for name, day in landed.manifests if name == table.name}
+    for day in sorted(days | set(found)):
+        expected, figures = landed.expected((table.name, day)), found.get(day, nothing)
+        names = [name for name in expected if name != CONTENT]
+        told = compared(expected or {ROWS: 0}, figures, ("landing", "raw"), names or [ROWS])
+        if (
+            not told
+            and expected.get(ROWS)
+            and expected.get(CONTENT, figures[CONTENT]) != figures[CONTENT]
+        ):
+            told = f"{figures[ROWS]:,} rows in both with equal totals, but not the same rows"
+        if told:
+            again = f"keepline load {over(day)}"
+            hop.differences.append(Difference(hop.name, table.name, day, told, again))
+
+
+def _recount_facts(
+    duck: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    landed: Landed,
+    hop: Hop,
+) -> None:
+    counted = left_out = 0
+    for flow in FLOWS:
+        if flow.table not in contract:
+            continue
+        table = contract[flow.table]
+        aside = _left_out(duck, table, flow, landed)
+        expected = _expected(duck, table, flow, landed, aside)
+        found = _fact_figures(duck, flow, landed)
+        counted += sum(figures[ROWS] for figures in found.values())
+        left_out += sum(figures[ROWS] for figures in aside.values())
+        for day in sorted(set(expected) | set(found)):
+            told = compared(
+                {**dict.fromkeys([ROWS, *flow.totals], 0), **expected.get(day, {})},
+                found.get(day, {}),
+                (f"raw.{flow.table}", flow.fact),
+            )
+            if told:
+                again = f"keepline build --layer core {over(day)}"
+                hop.differences.append(Difference(hop.name, flow.fact, day, told, again))
+    for dimension, (master, key) in KEYS.items():
+        _look_for_keys(duck, dimension, master, key, landed, hop)
+    hop.told = f"{counted:,} rows of {len(FLOWS)} tables carried" + (
+        f", {left_out:,} left out as known from an earlier day" if left_out else ""
+    )
+
+
+def _look_for_keys(
+    duck: duckdb.DuckDBPyConnection,
+    dimension: str,
+    master: str,
+    key: str,
+    landed: Landed,
+    hop: Hop,
+) -> None:
+    """Find the keys of a master that its dimension lacks, whatever else may have changed."""
+    known = _by_day(duck, f"raw.{master}", f"count(distinct {key})", "true", landed)
+    absent = f"not exists (select 1 from core.{dimension} as d where d.{key} = t.{key})"  # noqa: S608
+    try:
+        duck.execute(f"select {key} from core.{dimension} limit 0")  # noqa: S608
+        lost = _by_day(duck, f"raw.{master}", f"count(distinct {key})", absent, landed)
+    except (duckdb.CatalogException, duckdb.BinderException):
+        lost = known
+    for day, (count,) in sorted(lost.items()):
+        told = f"{count:,} of {known[day][0]:,} keys of raw.{master} are not there"
+        again = f"keepline build --layer core {over(day)}"
+        hop.differences.append(Difference(hop.name, dimension, day, told, again))
+
+
+def _expected(
+    duck: duckdb.DuckDBPyConnection, table: Table, flow: Flow, landed: Landed, aside: Figured
+) -> Figured:
+    """Return what a fact should hold: the totals of raw, less what was left out by rule."""
+    totals = _figures(duck, f"raw.{table.name}", "count(*)", flow.totals, "true", landed)
+    return {
+        day: {name: value - aside.get(day, {}).get(name, 0) for name, value in figures.items()}
+        for day, figures in totals.items()
+    }
+
+
+def _left_out(duck: duckdb.DuckDBPyConnection, table: Table, flow: Flow, landed: Landed) -> Figured:
+    """Return the figures of the raw rows that the facts leave out, by load date."""
+    try:
+        duck.execute(f"select 1 from {SET_ASIDE} limit 0")  # noqa: S608
+    except duckdb.CatalogException:
+        return {}
+    key = ", ".join(f"cast({name} as varchar)" for name in table.key)
+    listed = (
+        f"exists (select 1 from {SET_ASIDE} as s where s.table_name = '{table.name}'"  # noqa: S608
+        f" and s.reason_code = '{LEFT_OUT}' and s.load_date = t.load_date"
+        f" and s.key_text = concat_ws('|', {key}))"
+    )
+    return _figures(duck, f"raw.{table.name}", "count(*)", flow.totals, listed, landed)
+
+
+def _fact_figures(duck: duckdb.DuckDBPyConnection, flow: Flow, landed: Landed) -> Figured:
+    rows = f"coalesce(sum({flow.counted}), 0)" if flow.counted else "count(*)"
+    columns = {name: name for name in flow.totals}
+    return _figures(duck, f"core.{flow.fact}", rows, columns, flow.only, landed)
+
+
+def _figures(
+    duck: duckdb.DuckDBPyConnection,
+    relation: str,
+    rows: str,
+    totals: Mapping[str, str],
+    only: str,
+    landed: Landed,
+) -> Figured:
+    sums = "".join(f", coalesce(sum({expression}), 0)" for expression in totals.values())
+    found = _by_day(duck, relation, rows + sums, only, landed)
+    return {
+        day: {name: int(value) for name, value in zip([ROWS, *totals], figures, strict=True)}
+        for day, figures in found.items()
+    }
+
+
+def _by_day(
+    duck: duckdb.DuckDBPyConnection, relation: str, figures: str, only: str, landed: Landed
+) -> dict[date, Sequence[Any]]:
+    """Return figures by load date; a table that is not there, or is of an older contract, has none."""
+    window = landed.window
+    try:
+        rows = duck.execute(
+            f"select {LOAD_DATE}, {figures} from {relation} as t"  # noqa: S608
+            f" where {LOAD_DATE} >= ? and {LOAD_DATE} < ? and {only} group by 1",
+            [window.from_date, window.to_date],
+        ).fetchall()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return {}
+    return {row[0]: row[1:] for row in rows}
