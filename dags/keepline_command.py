@@ -46,7 +46,7 @@ DEFAULTS: dict[str, Any] = {
         default=RetryAction.FAIL,
     ),
     "execution_timeout": timedelta(hours=4),
-    # One slot: both DAGs write the same DuckDB file, and that takes one writer at a time.
+    # One slot: all DAGs write the same DuckDB file, and that takes one writer at a time.
     "pool": "keepline_compute",
 }
 
@@ -57,6 +57,20 @@ PARAMS = {
         format="date",
         description="The business day to run, such as 2026-06-30. A run by hand must say it.",
     )
+}
+BACKFILL_PARAMS = {
+    "from": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        description="The first business day to take in again, such as 2026-06-01.",
+    ),
+    "to": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        description="The day after the last one, such as 2026-07-01.",
+    ),
 }
 
 
@@ -82,16 +96,47 @@ def business_date(params: Mapping[str, Any], dag_run: DagRunProtocol) -> date:
     )
 
 
+def backfill_window(params: Mapping[str, Any]) -> str:
+    """Return the options that name the window of a backfill, as `keepline backfill` takes them.
+
+    Raises:
+        ValueError: a day is missing, is no day, or the window holds none.
+    """
+    first, last = params.get("from"), params.get("to")
+    if not first or not last:
+        raise ValueError(
+            "this run does not say which business days it is for: trigger it with "
+            '{"from": "2026-06-01", "to": "2026-07-01"} (the last day is out)'
+        )
+    window = date.fromisoformat(first), date.fromisoformat(last)
+    if window[0] >= window[1]:
+        raise ValueError(f"from {window[0]} to {window[1]} holds no day: the last day is out")
+    return f"--from {window[0]} --to {window[1]}"
+
+
 class KeeplineOperator(BaseOperator):
-    """Run `keepline <verb> --date <business day>`, the same command as in a terminal."""
+    """Run `keepline <verb>` for a business day or a window, the same command as in a terminal."""
 
     template_fields: Sequence[str] = ("command", "day")
     ui_color = "#dbeafe"
 
-    def __init__(self, *, verb: str, **options: Any) -> None:  # noqa: ANN401 - what BaseOperator takes
+    def __init__(
+        self,
+        *,
+        verb: str,
+        window: str | None = None,
+        **options: Any,  # noqa: ANN401 - what BaseOperator takes
+    ) -> None:
+        """Run a verb.
+
+        Args:
+            verb: the words behind `keepline`.
+            window: a template of the options that name the days; None is the run's business day.
+            options: those of every operator.
+        """
         super().__init__(**options)
-        self.day = "{{ business_date(params, dag_run) }}"
-        self.command = f"keepline {verb} --date {self.day}"
+        self.day = "" if window else "{{ business_date(params, dag_run) }}"
+        self.command = f"keepline {verb} {window or f'--date {self.day}'}"
         self.hook = SubprocessHook()
 
     def execute(self, context: Context) -> None:

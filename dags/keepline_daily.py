@@ -13,8 +13,8 @@ The same in a terminal: the command is in the task's log and under *Rendered tem
 
 **What a failure means.** Readers keep the last release, whatever failed. Exit code 3 (a source or
 the store could not be reached) is tried again by itself; every other failure needs a person and is
-not tried again: 2 and 5 are about the data, 4 is a check that crashed, 64 a wrong setting, 1 a
-defect. The last lines of the task's log name the table, the value and the next step.
+not tried again: 2 and 5 are about the data, 4 is a check that crashed, 6 a full disk or memory, 64 a
+wrong setting, 1 a defect. The last lines of the task's log name the table, the value and the next step.
 """
 
 from __future__ import annotations

@@ -92,6 +92,25 @@ class GateResult:
     release_id: int | None = None
 
 
+@dataclass(frozen=True)
+class Held:
+    """A load date of a table that did not land.
+
+    Attributes:
+        table_name: contract table.
+        load_date: business day of the batch.
+        code: a code of docs/runbook.md.
+        place: file or table, never a personal value.
+        detail: figures, and what to do.
+    """
+
+    table_name: str
+    load_date: date
+    code: str
+    place: str
+    detail: str
+
+
 Connection = psycopg.Connection[TupleRow]
 
 
@@ -129,6 +148,30 @@ quarantined_rows, skipped_rows, sums, balanced) from stdin"
             for row in rows:
                 for reason, count in sorted(row.quarantined_rows.items()):
                     copy.write_row((row.table_name, row.load_date, reason, count))
+
+
+def record_held(
+    connection: Connection, tables: Sequence[str], window: Window, rows: Sequence[Held]
+) -> None:
+    """Replace what is held of these tables in this window; what was held before keeps its moment."""
+    keys = [(row.table_name, row.load_date, row.code, row.place) for row in rows]
+    known = connection.execute(
+        "select table_name, load_date, code, place from ops.held_delivery"
+        " where table_name = any(%s) and load_date >= %s and load_date < %s",
+        [list(tables), window.from_date, window.to_date],
+    ).fetchall()
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "delete from ops.held_delivery"
+            " where table_name = %s and load_date = %s and code = %s and place = %s",
+            [key for key in known if tuple(key) not in keys],
+        )
+        cursor.executemany(
+            "insert into ops.held_delivery (table_name, load_date, code, place, detail)"
+            " values (%s, %s, %s, %s, %s) on conflict (table_name, load_date, code, place)"
+            " do update set detail = excluded.detail",
+            [(*key, row.detail) for key, row in zip(keys, rows, strict=True)],
+        )
 
 
 def record_stage(connection: Connection, run: StageRun) -> None:

@@ -20,7 +20,8 @@ from keepline.cli import _unexpected, app
 from keepline.commands.context import stage
 from keepline.commands.demo import Calendar
 from keepline.commands.morning import _check_day
-from keepline.commands.read import _command, write_rows
+from keepline.commands.read import write_rows
+from keepline.commands.status import command as command_of
 from keepline.errors import EXIT_CODES, UsageError
 from keepline.ops import StageRun, last_stages
 from keepline.window import Window
@@ -50,7 +51,7 @@ def test_every_verb_shows_an_example_of_itself(verb):
 def test_the_verbs_are_those_that_people_were_promised():
     assert set(VERBS) >= {
         *("run", "extract", "load", "build", "train", "score", "stage", "audit", "publish"),
-        *("rollback", "status", "query", "simulate", "doctor"),
+        *("rollback", "status", "query", "simulate", "doctor", "backfill", "rebuild", "verify"),
     }
 
 
@@ -72,6 +73,9 @@ def test_the_exit_codes_are_in_the_help(tmp_path):
         (["fly"], 64, "No such command"),
         (["query", "select 1", "--role", "postgres"], 64, "no reader 'postgres'"),
         (["clean"], 64, "add --yes"),
+        (["backfill", "--from", "2026-06-02"], 64, "say which business days"),
+        (["quarantine", "discard", "--table", "cdr_voice"], 64, "--why"),
+        (["quarantine", "list", "--format", "xml"], 64, "no format 'xml'"),
     ],
 )
 def test_a_wrong_command_is_refused_with_the_way_out(tmp_path, words, code, message):
@@ -102,7 +106,7 @@ RECORDED = (
 def test_the_command_that_status_proposes_is_one_that_parses(verb):
     run = StageRun(verb, Window.day(date(2026, 6, 30)), 0, 1.0, "failed")
 
-    program, name, *options = _command(run).split()
+    program, name, *options = command_of(run).split()
 
     assert program == "keepline"
     typer.main.get_command(app).commands[name].make_context(name, options)
@@ -111,7 +115,7 @@ def test_the_command_that_status_proposes_is_one_that_parses(verb):
 def test_a_history_that_failed_is_gone_on_with_by_make_run():
     run = StageRun("history", Window(date(2026, 5, 1), date(2026, 6, 30)), 0, 1.0, "failed")
 
-    assert _command(run).startswith("make run")
+    assert command_of(run).startswith("make run")
 
 
 def test_a_defect_is_one_sentence_and_its_frames_are_kept_without_values(tmp_path, monkeypatch):
@@ -159,6 +163,15 @@ def test_rows_are_printed_as_csv_that_a_spreadsheet_cannot_run(capsys):
 
     printed = list(csv.reader(io.StringIO(capsys.readouterr().out)))
     assert printed == [["name", "n"], ["'=1+1", "1"], ["plain", "-2"], ["", "3"]]
+
+
+@pytest.mark.case(49)
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_text_that_a_spreadsheet_would_run_is_disarmed_and_numbers_stay_numbers(capsys, start):
+    write_rows(["name", "n"], [(f"{start}1+1", Decimal("-1.50"))], "csv")
+
+    printed = list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert printed[1:] == [[f"'{start}1+1", "-1.50"]]
 
 
 def test_rows_are_printed_as_json_with_numbers_as_numbers(capsys):

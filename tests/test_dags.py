@@ -98,12 +98,39 @@ def scheduled_days(dag_id: str, first: datetime, last: datetime) -> list[tuple[s
     return found
 
 
+def interval_hours(dag_id: str, first: datetime, last: datetime) -> list[float]:
+    """Return how long the data intervals are of the runs that the clock makes."""
+    from airflow.dag_processing.dagbag import BundleDagBag
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    dags = BundleDagBag(dag_folder=str(DAGS_DIR), bundle_path=DAGS_DIR, bundle_name="dags").dags
+    timetable = coerce_to_core_timetable(dags[dag_id].timetable)
+    wanted = TimeRestriction(earliest=first, latest=last, catchup=True)
+    found, before = [], None
+    while info := timetable.next_dagrun_info(
+        last_automated_data_interval=before, restriction=wanted
+    ):
+        before = info.data_interval
+        found.append((before.end - before.start).total_seconds() / 3600)
+    return found
+
+
 def resolve(param: str | None, run: dict[str, Any]) -> date | str:
     from keepline_command import business_date
 
     known = {"run_type": "manual", "partition_key": None, "data_interval_end": None}
     try:
         return business_date({"business_date": param}, SimpleNamespace(**known | run))
+    except ValueError as error:
+        return str(error)
+
+
+def window_of(params: dict[str, Any]) -> str:
+    from keepline_command import backfill_window
+
+    try:
+        return backfill_window(params)
     except ValueError as error:
         return str(error)
 
@@ -124,9 +151,16 @@ def found(airflow: ProcessPoolExecutor) -> dict[str, Any]:
 # -- what all DAGs promise ---------------------------------------------------------------------------
 
 
-def test_the_folder_parses_to_the_two_dags(found):
+PARAMS = {
+    "keepline_daily": ["business_date"],
+    "keepline_training": ["business_date"],
+    "keepline_backfill": ["from", "to"],
+}
+
+
+def test_the_folder_parses_to_the_three_dags(found):
     assert found["errors"] == {}
-    assert set(found["dags"]) == {"keepline_daily", "keepline_training"}
+    assert set(found["dags"]) == set(PARAMS)
 
 
 def test_dag_files_import_airflow_only():
@@ -148,7 +182,7 @@ def test_parsing_twice_gives_the_same_dags(found):
     assert found["is_same_twice"]
 
 
-@pytest.mark.parametrize("dag_id", ["keepline_daily", "keepline_training"])
+@pytest.mark.parametrize("dag_id", PARAMS)
 def test_every_dag_keeps_the_policy(found, dag_id):
     dag = found["dags"][dag_id]
 
@@ -159,7 +193,7 @@ def test_every_dag_keeps_the_policy(found, dag_id):
     assert dag["catchup"] is False
     assert dag["max_active_runs"] == 1
     assert dag["start_date"] == datetime(2025, 12, 31, 16, tzinfo=UTC)
-    assert dag["params"] == ["business_date"]
+    assert dag["params"] == PARAMS[dag_id]
     for task in dag["tasks"]:
         assert task["owner"] == "data-platform"
         assert task["retries"] == 3
@@ -195,6 +229,26 @@ def test_the_training_dag_is_one_command(found):
     assert found["dags"]["keepline_training"]["commands"] == {
         "train": f"keepline train --date {day}"
     }
+
+
+def test_the_backfill_dag_is_one_command(found):
+    assert found["dags"]["keepline_backfill"]["commands"] == {
+        "backfill": "keepline backfill {{ backfill_window(params) }}"
+    }
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"from": "2026-06-01", "to": "2026-07-01"}, "--from 2026-06-01 --to 2026-07-01"),
+        ({"from": "2026-06-01"}, 'trigger it with {"from": '),
+        ({"from": None, "to": None}, 'trigger it with {"from": '),
+        ({"from": "2026-06-02", "to": "2026-06-02"}, "holds no day"),
+        ({"from": "2026-06-01; rm -rf /", "to": "2026-06-02"}, "rm -rf"),
+    ],
+)
+def test_a_backfill_names_its_window_or_fails_with_a_sentence(airflow, params, said):
+    assert said in airflow.submit(window_of, params).result()
 
 
 def test_the_dags_and_the_commands_agree_on_the_code_that_means_try_again(airflow):
@@ -234,18 +288,30 @@ def test_a_run_knows_its_business_day(airflow, param, run, day):
     assert airflow.submit(resolve, param, run).result() == day
 
 
+@pytest.mark.case(93)
 @pytest.mark.parametrize(
     ("param", "run", "message"),
     [
         # Airflow gives a run by hand an interval around the moment of the click
         (None, {"data_interval_end": THREE_IN_THE_MORNING}, 'trigger it with {"business_date"'),
         (None, {"run_type": "asset_triggered"}, "does not say which business day"),
+        # a scheduled run without an interval
+        (None, {"run_type": "scheduled"}, "does not say which business day"),
         ("30.06.2026", {}, "30.06.2026"),
         ("2026-06-30; rm -rf /", {}, "rm -rf"),
     ],
 )
 def test_a_run_that_does_not_know_its_day_fails_with_a_sentence(airflow, param, run, message):
     assert message in airflow.submit(resolve, param, run).result()
+
+
+@pytest.mark.case(93)
+def test_an_interval_is_a_whole_local_day_and_never_empty(airflow):
+    first, last = datetime(2026, 6, 27, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
+
+    lengths = airflow.submit(interval_hours, "keepline_daily", first, last).result()
+
+    assert lengths == [24.0] * 4
 
 
 def test_the_clock_gives_each_day_once_after_it_ended(airflow):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import date
 
 import models_ml_rows as made
@@ -23,6 +24,7 @@ from models_ml.churn.model import Hazards
 from models_ml.churn.parameters import choose_params
 from models_ml.churn.reasons import Catalogue
 from models_ml.churn.registry import champion_version, load_model_set
+from models_ml.churn.score_shelf import current_scores, scored_with
 from models_ml.churn.scoring import SCORE_COLUMNS, Stamps, score_frame
 from models_ml.churn.snapshot import write_snapshot
 
@@ -330,3 +332,48 @@ def test_categories_that_training_never_saw_are_reported(stored, tmp_path):
     asked = int((payment_group(features["payment_type"]) == "prepaid").sum())
     assert report.unseen_shares == {"brand_code": pytest.approx(1 / asked)}
     assert "brand_code: 16.7% of the values" in report.sentences[0]
+
+
+# Which model
+
+
+def test_a_day_that_was_scored_can_keep_its_model_when_another_is_champion(
+    stored, models, tmp_path
+):
+    # given a day that the champion has scored, and a new champion
+    models_dir, scores_dir = tmp_path / "models", tmp_path / "scores"
+    shutil.copytree(stored.models_dir, models_dir)
+    assert scored_with(scores_dir, made.SCORE_DATE) is None
+    assert current_scores(scores_dir, made.SCORE_DATE) is None
+    first = run(stored, scores_dir, models_dir=models_dir)
+    kept = first.path.read_bytes()
+    again = train(
+        stored.snapshots[:-1],
+        stored.labels,
+        models_dir,
+        made.CATALOG,
+        made.KNOWN_ON,
+        made.LABEL,
+        made.QUICK,
+    )
+    assert champion_version(models_dir) == again.version != models.version
+
+    # when the day is scored again with the model on record
+    version = scored_with(scores_dir, made.SCORE_DATE)
+    second = run(stored, scores_dir, models_dir=models_dir, model_version=version)
+
+    # then the scores are the same bytes
+    assert version == models.version
+    assert second.path.read_bytes() == kept
+    assert current_scores(scores_dir, made.SCORE_DATE) == first.path
+    # and the champion is taken when nobody names another
+    assert run(stored, scores_dir, models_dir=models_dir).model_version == again.version
+    assert scored_with(scores_dir, made.SCORE_DATE) == again.version
+
+
+def test_scores_that_were_changed_are_not_loaded_again(stored, tmp_path):
+    report = run(stored, tmp_path)
+    report.path.write_bytes(report.path.read_bytes() + b"x")
+
+    with pytest.raises(SnapshotError, match="missing or was changed"):
+        current_scores(tmp_path, made.SCORE_DATE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping
 from datetime import date
 from typing import IO
 
@@ -22,7 +23,13 @@ from keepline.airflow.local import (
 from keepline.settings import Settings
 
 
-def test_dag(settings: Settings, dag_id: str, business_date: date, log: Log) -> int:
+def test_dag(
+    settings: Settings,
+    dag_id: str,
+    business_date: date,
+    log: Log,
+    params: Mapping[str, str] | None = None,  # noqa: PT028 - not a test
+) -> int:
     """Run one DAG for one business day with `airflow dags test`.
 
     The metadata database is a fresh one each time: what ran is told by `ops.stage_run`, and nothing
@@ -33,6 +40,7 @@ def test_dag(settings: Settings, dag_id: str, business_date: date, log: Log) -> 
         dag_id: such as `keepline_daily`.
         business_date: local business day, passed as the DAG's parameter.
         log: takes one plain line for people at a time: one per task, with its seconds.
+        params: the DAG's parameters where it takes others than the business date.
 
     Returns:
         0, or the exit code of the command that failed, or 1 when Airflow itself did.
@@ -49,7 +57,7 @@ def test_dag(settings: Settings, dag_id: str, business_date: date, log: Log) -> 
         shutil.rmtree(airflow_home, ignore_errors=True)
         airflow_home.mkdir()
         shutil.copyfile(empty_metadata(settings), airflow_home / METADATA)
-        conf = json.dumps({"business_date": business_date.isoformat()})
+        conf = json.dumps(params or {"business_date": business_date.isoformat()})
         process = subprocess.Popen(  # noqa: S603
             [*AIRFLOW, "dags", "test", dag_id, "--conf", conf],
             env=environment(settings, airflow_home),

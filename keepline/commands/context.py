@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
 
 import typer
 
-from keepline import ops, store
-from keepline.errors import KeeplineError, SourceUnavailableError, UsageError
+from keepline import lease, ops, room, store
+from keepline.compute.duckdb import ComputeDamagedError, DuckDBCompute, damage
+from keepline.errors import FencedError, KeeplineError, SourceUnavailableError, UsageError
 from keepline.progress import out
 from keepline.settings import Settings, parse_date
 from keepline.window import Window
+
+# Verbs that change nothing that another run reads: they wait for nobody.
+READ_ONLY = {"report"}
 
 DateOption = Annotated[
     str | None, typer.Option("--date", metavar="DAY", help="One business day, such as 2026-06-30.")
@@ -64,26 +68,55 @@ class Clock:
 
 @contextmanager
 def stage(settings: Settings, verb: str, window: Window) -> Iterator[Clock]:
-    """Time a stage, print one line and write it to `ops.stage_run`, also when it fails."""
+    """Time a stage, print one line and write it to `ops.stage_run`, also when it fails.
+
+    Stages that write hold the operator's lease for their length, and begin by clearing away what a
+    killed run left in the compute file's log.
+
+    Raises:
+        SourceUnavailableError: another run is at work, or took over from this one.
+        OutOfRoomError: a disk or the memory is full.
+        ComputeDamagedError: the compute file cannot be read.
+    """
     clock = Clock()
     started = time.perf_counter()
     try:
-        yield clock
-    except BaseException as error:
-        # Ctrl-C and a time limit of Airflow's are ends, too; the text of a defect may hold a value.
-        told = str(error).splitlines()[0][:500] if isinstance(error, KeeplineError) else "stopped: "
-        told += "" if isinstance(error, KeeplineError) else type(error).__name__
-        run = _run(verb, window, clock, started, "failed", told)
-        # The error itself is the news; a store that is down must not hide it.
-        with suppress(SourceUnavailableError):
+        with nullcontext() if verb in READ_ONLY else lease.hold(settings, verb, str(window)):
+            if verb not in READ_ONLY:
+                DuckDBCompute(settings).forget_killed()
+            started = time.perf_counter()
+            yield clock
+            run = _run(verb, window, clock, started, "done", clock.message)
             _record(settings, run)
+    except FencedError:
+        # What the run that took over says of this stage is what counts.
         raise
-    run = _run(verb, window, clock, started, "done", clock.message)
-    _record(settings, run)
+    except BaseException as error:
+        clearer = _clearer(settings, error)
+        # Ctrl-C and a time limit of Airflow's are ends, too.
+        run = _run(verb, window, clock, started, "failed", room.told(clearer or error))
+        # The error itself is the news; a store that is down must not hide it.
+        with suppress(Exception):
+            _record(settings, run)
+        if clearer is None or clearer is error:
+            raise
+        raise clearer from error
     speed = f", {run.rows / run.seconds:,.0f} rows/s" if run.rows and run.seconds else ""
     note = f"  {run.message}" if run.message else ""
     moved = f"{run.rows:,} rows in " if run.rows else ""
     out.print(f"{verb:<9} {window}: {moved}{run.seconds:.1f} s{speed}{note}", markup=False)
+
+
+def _clearer(settings: Settings, error: BaseException) -> KeeplineError | None:
+    """Return what an error means if it, or what it was raised from, has one of three plain causes."""
+    if (full := room.explained(settings, error)) is not None:
+        return full
+    if isinstance(error, SourceUnavailableError | ComputeDamagedError):
+        return None
+    for link in room.chain(error):
+        if found := damage(settings, link) or store.lost(link):
+            return found
+    return None
 
 
 def _run(

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
-import yaml
-
 from keepline import store
 from keepline.commands import demo
 from keepline.contract import load_contract
 from keepline.errors import KeeplineError
+from keepline.extract.operator import load_operator
+from keepline.extract.session import Session
 from keepline.progress import out
 from keepline.settings import Settings
 
@@ -97,15 +97,16 @@ def _operator(settings: Settings) -> Iterator[str]:
         yield "demo: not created yet (make run does)"
         return
     demo.point_to(settings)
-    document = yaml.safe_load(settings.operator_file.read_text(encoding="utf-8"))
-    places = {**document.get("connections", {}), **document.get("files", {})}
-    for name, place in places.items():
-        variable = place.get("dsn_env") or place.get("path_env")
-        if not os.environ.get(variable):
-            raise KeeplineError(
-                f"{variable} is not set: {settings.operator_file.name} needs it for {name}"
-            )
-    yield f"{settings.operator}: {len(document['tables'])} tables described, every address is set"
+    operator = load_operator(settings.operator_file, load_contract(settings.dbt_dir))
+    for files in operator.files:
+        operator.folder(files)
+    for connection in operator.connections.values():
+        operator.environment(connection.dsn_env)
+    yield f"{settings.operator}: {len(operator.tables)} tables described, every address is set"
+    with Session(settings, operator) as session:
+        for name in operator.connections:
+            place = session.attach_database(name)
+            yield f"{name}: {place} answers, read-only"
 
 
 def _store(settings: Settings) -> Iterator[str]:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from keepline import lease
 from keepline.build import build
 from keepline.commands.context import stage
 from keepline.compute.duckdb import DuckDBCompute
 from keepline.errors import BadDataError
+from keepline.failpoint import reach
 from keepline.progress import err
 from keepline.settings import Settings
 from keepline.window import Window
@@ -37,7 +39,7 @@ def train(settings: Settings, day: date) -> None:
     from models_ml.churn.model import LabelParams, TrainingParams
 
     compute = DuckDBCompute(settings)
-    with stage(settings, "train", Window.day(day)) as clock:
+    with stage(settings, "train", Window.day(day)) as clock, lease.committing():
         params = _thresholds(compute, day)
         label = LabelParams(int(params["label_gap_days"]), int(params["label_window_days"]))
         dates = _training_dates(compute, day, label.gap_days + label.window_days)
@@ -76,13 +78,22 @@ def train(settings: Settings, day: date) -> None:
     _say([*report.sentences, *report.notes])
 
 
-def score(settings: Settings, day: date) -> None:
-    """Score the base as of the end of `day` and put the scores beside it."""
-    from models_ml.churn import batch
+def score(settings: Settings, day: date, *, use_champion: bool = False) -> None:
+    """Score the base as of the end of `day` and put the scores beside it.
+
+    A day that has scores is scored again with the model that made them, whatever was trained since: late
+    rows may change its scores, a later model may not. A day without takes the champion.
+
+    Args:
+        settings: where things are.
+        day: score date.
+        use_champion: take the champion, also for a day that another model has scored.
+    """
+    from models_ml.churn import batch, score_shelf
     from models_ml.churn.snapshot import write_snapshots
 
     compute = DuckDBCompute(settings)
-    with stage(settings, "score", Window.day(day)) as clock:
+    with stage(settings, "score", Window.day(day)) as clock, lease.committing():
         exported = settings.exchange_dir / "features-score.parquet"
         rows = compute.export(
             f"select * from features.feat_subscription_asof where as_of_date = date '{day}'",  # noqa: S608
@@ -94,17 +105,21 @@ def score(settings: Settings, day: date) -> None:
             )
         snapshot = write_snapshots(exported, settings.exchange_dir / "features", rerun=True)[0]
         exported.unlink()
+        scores_dir = settings.exchange_dir / "scores"
         report = batch.score(
             snapshot.path,
             settings.models_dir,
             _seed(compute, "param_risk_tier"),
             _seed(compute, "feature_catalog"),
-            settings.exchange_dir / "scores",
+            scores_dir,
             day,
+            model_version=None if use_champion else score_shelf.scored_with(scores_dir, day),
         )
+        reach("scores.unloaded")
         compute.replace_partition(
             SCORE_TABLE, score_columns(settings.dbt_dir), [report.path], "score_date", [day]
         )
+        reach("scores.loaded")
         clock.rows = report.rows
         clock.message = ", ".join(f"{tier} {count:,}" for tier, count in report.tiers.items())
     _say(report.sentences)

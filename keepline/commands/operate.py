@@ -10,6 +10,7 @@ import typer
 from keepline import store
 from keepline.commands import demo, morning
 from keepline.commands.context import DateOption
+from keepline.commands.verify import verify
 from keepline.errors import UsageError
 from keepline.progress import out
 from keepline.settings import Settings, parse_date
@@ -106,6 +107,7 @@ def register(app: typer.Typer) -> None:
         ("simulate", simulate),
         ("airflow", airflow),
         ("doctor", doctor),
+        ("verify", verify),
         ("stop", stop),
         ("clean", clean),
     ):

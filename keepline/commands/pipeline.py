@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
-from keepline import ops, store
+from keepline import lease, ops, store
 from keepline.commands import demo
 from keepline.commands.context import stage
 from keepline.compute.duckdb import DuckDBCompute
 from keepline.contract import load_contract
-from keepline.errors import GateFailedError, UsageError
+from keepline.errors import BadDataError, GateFailedError, UsageError
+from keepline.failpoint import reach
 from keepline.progress import err, progress
 from keepline.settings import Settings
 from keepline.window import Window
@@ -19,68 +20,132 @@ from keepline.window import Window
 if TYPE_CHECKING:
     from keepline.extract import TableResult
 
+# What the owner should know of a delivery that landed; the same is mostly true of many files.
+NOTES_SHOWN = 5
+
 
 def migrate(settings: Settings) -> None:
     """Bring the store's objects up to the dbt project."""
     from keepline import release
     from keepline.build import parse
 
-    release.migrate(settings, parse(settings))
+    with lease.hold(settings, "migrate"):
+        release.migrate(settings, parse(settings))
 
 
-def extract(settings: Settings, window: Window, tables: Sequence[str] | None = None) -> int:
+def extract(
+    settings: Settings,
+    window: Window,
+    tables: Sequence[str] | None = None,
+    accept_changed: str = "",
+) -> int:
     """Extract the window; returns the rows landed."""
-    from keepline.extract import HeldError, extract_window
+    from keepline.extract import IncompleteError, extract_window
 
     demo.point_to(settings)
     with stage(settings, "extract", window) as clock, progress("extract") as update:
         try:
-            results = extract_window(settings, window, tables, update)
-        except HeldError as held:
+            results = extract_window(settings, window, tables, update, accept_changed)
+        except IncompleteError as held:
             # What was held must be on record, too: it is what the person on call looks for.
-            _record_balances(settings, held.results)
+            _record_balances(settings, window, held.results)
+            for note in _notes(held.results):
+                err.print(f"  {note}", markup=False)
             raise
-        quarantined = _record_balances(settings, results)
+        reach("extract.unrecorded")
+        quarantined = _record_balances(settings, window, results)
         clock.rows = sum(result.rows for result in results)
         missing = sum(1 for result in results if not result.provided)
-        clock.message = f"{quarantined:,} rows quarantined" + (
-            f", {missing} tables not provided" if missing else ""
+        clock.message = "; ".join(
+            [
+                f"{quarantined:,} rows quarantined"
+                + (f", {missing} tables not provided" if missing else ""),
+                *_notes(results),
+            ]
         )
         return clock.rows
 
 
-def _record_balances(settings: Settings, results: Sequence[TableResult]) -> int:
-    """Write the balance of every table and day; returns the rows in quarantine."""
+def _notes(results: Sequence[TableResult]) -> list[str]:
+    return [str(note) for result in results for note in result.notes][:NOTES_SHOWN]
+
+
+def _record_balances(settings: Settings, window: Window, results: Sequence[TableResult]) -> int:
+    """Write the balance of every table and day and what was held; returns the rows in quarantine."""
     balances = [balance for result in results for balance in result.reconciliations]
+    held = [
+        ops.Held(result.table_name, day, finding.code, finding.place, finding.detail)
+        for result in results
+        for finding in result.findings
+        for day in ([finding.load_date] if finding.load_date else result.held_days)
+    ]
     with store.connect(settings) as connection:
+        lease.fence(connection)
         ops.record_reconciliation(connection, balances)
+        ops.record_held(connection, [result.table_name for result in results], window, held)
     return sum(sum(balance.quarantined_rows.values()) for balance in balances)
 
 
 def load(settings: Settings, window: Window) -> None:
     """Load landing into raw."""
     with stage(settings, "load", window) as clock, progress("load") as update:
+        _expect_compute(settings, window)
         rows = DuckDBCompute(settings).load(load_contract(settings.dbt_dir), window, update)
         clock.rows = sum(rows.values())
+
+
+def _expect_compute(settings: Settings, window: Window) -> None:
+    """Refuse to begin a new compute file with less than was loaded into the old one.
+
+    Raises:
+        BadDataError: the file is gone, and the window is only a part of what it held.
+    """
+    if settings.compute_path.exists():
+        return
+    with store.connect(settings) as connection:
+        row = connection.execute(
+            "select min(from_date), max(to_date) from ops.stage_run"
+            " where verb = 'load' and status = 'done' and (from_date < %s or to_date > %s)",
+            [window.from_date, window.to_date],
+        ).fetchone()
+    if row is not None and row[0] is not None:
+        held = Window(*row)
+        raise BadDataError(
+            f"{settings.compute_path} is gone; it held {held}, and would now hold {window} alone. "
+            "Nothing is lost, and readers keep the last release: `keepline rebuild` makes it anew from "
+            "landing"
+        )
 
 
 def check(settings: Settings, window: Window) -> None:
     """Ask the gate `landed`."""
     from expectations import runner
+    from keepline.extract.operator import load_operator
 
     with stage(settings, "check", window) as clock:
-        results = runner.run_landed(settings, load_contract(settings.dbt_dir), window)
-        _judge(settings, "landed", window, results)
+        contract = load_contract(settings.dbt_dir)
+        given = load_operator(settings.operator_file, contract).tables
+        results = runner.run_landed(settings, contract, window, given=set(given))
+        _record_gate(settings, "landed", window, results)
+        _judge("landed", window, results)
         clock.message = _verdict(results)
 
 
-def build(settings: Settings, layer: str, window: Window, *, full_refresh: bool = False) -> None:
-    """Build one dbt layer and test it; features describe the end of every day of the window."""
+def build(
+    settings: Settings,
+    layer: str,
+    window: Window,
+    *,
+    full_refresh: bool = False,
+    as_of_dates: Sequence[date] | None = None,
+) -> None:
+    """Build one dbt layer and test it; features describe the end of every day of the window, or of some."""
     from keepline.build import BuildFailedError
     from keepline.build import build as build_layer
 
+    described = window.days() if as_of_dates is None else as_of_dates
     asked = {
-        "as_of_dates": [day.isoformat() for day in window.days()],
+        "as_of_dates": [day.isoformat() for day in described],
         "known_on": window.last_date.isoformat(),
     }
     with stage(settings, f"build {layer}", window) as clock, progress("build") as update:
@@ -91,6 +156,7 @@ def build(settings: Settings, layer: str, window: Window, *, full_refresh: bool 
         except BuildFailedError as failed:
             _record_models(settings, window, failed.results)
             raise
+        reach("build.unrecorded")
         _record_models(settings, window, results)
         models = [result for result in results if result.rows is not None]
         clock.rows = sum(result.rows or 0 for result in models)
@@ -99,6 +165,7 @@ def build(settings: Settings, layer: str, window: Window, *, full_refresh: bool 
 
 def _record_models(settings: Settings, window: Window, results: Sequence[ops.ModelRun]) -> None:
     with store.connect(settings) as connection:
+        lease.fence(connection)
         ops.record_models(connection, window, results)
 
 
@@ -121,11 +188,19 @@ def audit(settings: Settings, window: Window) -> None:
     from keepline import release
 
     with stage(settings, "audit", window) as clock:
+        if _is_overtaken(settings, window):
+            stage_release(settings, window)
         staged = release.staged_release(settings, window)
+        if staged.status in ("audited", "published"):
+            # What was found stays on record: the release that it was compared with may be gone.
+            clock.message = f"release {staged.release_id} has passed before"
+            return
         results = runner.run_leaving(settings, staged.release_id, window)
-        passed = not runner.critical_failures(results)
-        release.mark_audited(settings, staged.release_id, passed)
-        _judge(settings, "leaving", window, results)
+        # First what was found, then the mark: a release that is marked is not audited again.
+        _record_gate(settings, "leaving", window, results)
+        reach("audit.unmarked")
+        release.mark_audited(settings, staged.release_id, not runner.critical_failures(results))
+        _judge("leaving", window, results)
         clock.message = f"release {staged.release_id}: {_verdict(results)}"
 
 
@@ -134,9 +209,33 @@ def publish(settings: Settings, window: Window) -> None:
     from keepline import release
 
     with stage(settings, "publish", window) as clock:
+        if _is_overtaken(settings, window):
+            stage_release(settings, window)
+            audit(settings, window)
         audited = release.staged_release(settings, window)
         info = release.publish(settings, audited.release_id)
         clock.message = f"readers see release {info.release_id}"
+
+
+def _is_overtaken(settings: Settings, window: Window) -> bool:
+    """Tell whether a repair of earlier days was published since this window was staged.
+
+    What it mended belongs to this window's release, too, which is retired and must be staged again.
+    """
+    from keepline import release
+
+    known = release.history(settings)
+    staged = next((info for info in known if info.window == window), None)
+    return (
+        staged is not None
+        and staged.published_at is None
+        and any(
+            info.published_at is not None
+            and info.release_id > staged.release_id
+            and info.window.to_date <= window.to_date
+            for info in known
+        )
+    )
 
 
 def report(settings: Settings, day: date) -> None:
@@ -151,13 +250,18 @@ def report(settings: Settings, day: date) -> None:
         clock.message = f"file://{path}"
 
 
-def _judge(
+def _record_gate(
     settings: Settings, gate: str, window: Window, results: Sequence[ops.GateResult]
 ) -> None:
+    with store.connect(settings) as connection:
+        lease.fence(connection)
+        reach("gate.judged")
+        ops.record_gate(connection, gate, window, results)
+
+
+def _judge(gate: str, window: Window, results: Sequence[ops.GateResult]) -> None:
     from expectations import runner
 
-    with store.connect(settings) as connection:
-        ops.record_gate(connection, gate, window, results)
     for result in results:
         if not result.success:
             err.print(

@@ -22,12 +22,19 @@ def extract(
     table: Annotated[
         list[str] | None, typer.Option("--table", help="Only this contract table; may be repeated.")
     ] = None,
+    accept_changed: Annotated[
+        str,
+        typer.Option(
+            metavar="TICKET",
+            help="Let files replace those that landed; the ticket is recorded.",
+        ),
+    ] = "",
 ) -> None:
     """Copy what the operator recorded in the window to landing, checked and pseudonymised.
 
     Example: keepline extract --date 2026-06-30
     """
-    pipeline.extract(Settings.load(), window_of(date, from_, to), table)
+    pipeline.extract(Settings.load(), window_of(date, from_, to), table, accept_changed)
 
 
 def load(date: DateOption = None, from_: FromOption = None, to: ToOption = None) -> None:
@@ -73,14 +80,24 @@ def train(date: DateOption = None) -> None:
     modelling.train(Settings.load(), day_of(date))
 
 
-def score(date: DateOption = None, from_: FromOption = None, to: ToOption = None) -> None:
+def score(
+    date: DateOption = None,
+    from_: FromOption = None,
+    to: ToOption = None,
+    champion: Annotated[
+        bool,
+        typer.Option("--champion", help="Also where another model has scored the day before."),
+    ] = False,
+) -> None:
     """Score every subscription as of the end of each day of the window with the champion model.
+
+    A day that has scores keeps the model that made them, unless --champion is given.
 
     Example: keepline score --date 2026-06-30
     """
     settings = Settings.load()
     for day in window_of(date, from_, to).days():
-        modelling.score(settings, day)
+        modelling.score(settings, day, use_champion=champion)
 
 
 def stage_release(date: DateOption = None, from_: FromOption = None, to: ToOption = None) -> None:

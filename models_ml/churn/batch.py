@@ -6,7 +6,6 @@ Everything between reading and writing is pure, so a rerun over the same files w
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from keepline.failpoint import reach
+from models_ml.churn import score_shelf
 from models_ml.churn.dataset import labelled_rows, payment_group
 from models_ml.churn.errors import LabelError, ModelVerificationError, SnapshotError
 from models_ml.churn.features import choose_features, refuse_leaks
@@ -36,7 +37,7 @@ from models_ml.churn.registry import (
     save_model_set,
 )
 from models_ml.churn.scoring import SCORE_COLUMNS, Stamps, score_frame, tier_counts
-from models_ml.churn.snapshot import AS_OF, KEY, MANIFEST, open_snapshot, read_frame
+from models_ml.churn.snapshot import AS_OF, KEY, open_snapshot, read_frame
 
 SCORE_DATE = "score_date"
 _INTEGERS = ("value_fen", "expected_profit_fen")
@@ -175,9 +176,10 @@ def score(
     scores_dir: Path,
     score_date: date,
     *,
+    model_version: str | None = None,
     without_model_because: str | None = None,
 ) -> ScoreReport:
-    """Score a snapshot with the champion and write immutable scores.
+    """Score a snapshot with the champion, or the version named, and write immutable scores.
 
     Args:
         snapshot_path: the feature snapshot of the score date.
@@ -186,6 +188,7 @@ def score(
         catalog: table `feature_catalog`.
         scores_dir: folder that gets `score_date=.../`.
         score_date: business day of the scores, the as-of date of the features.
+        model_version: version to score with; None is the champion.
         without_model_because: use no model, for this reason (say after a `ModelVerificationError`).
 
     Returns:
@@ -201,7 +204,7 @@ def score(
     snapshot = open_snapshot(snapshot_path)
     params = choose_params(risk_params, score_date)
     words = Catalogue.from_frame(catalog)
-    models, sentences = _champion(models_dir, without_model_because)
+    models, sentences = _chosen(models_dir, model_version, without_model_because)
     stamps = Stamps(
         score_date,
         snapshot.snapshot_id,
@@ -223,11 +226,12 @@ def score(
     ]
     content = _scores_as_parquet(scores)
     digest = sha256_of_bytes(content)
-    folder = scores_dir / f"{SCORE_DATE}={score_date.isoformat()}"
+    folder = score_shelf.folder_of(scores_dir, score_date)
     path = folder / f"scores-{stamps.score_run_id}.parquet"
     model_version = models.version if models and models.models else None
     if not path.exists() or sha256_of_file(path) != digest:
         write_atomically(path, content)
+    reach("scores.unlisted")
     report = ScoreReport(
         path=path,
         sha256=digest,
@@ -241,7 +245,7 @@ def score(
         seconds=time.perf_counter() - begun,
         unseen_shares=unseen,
     )
-    _note_in_manifest(folder, report)
+    score_shelf.note(folder, _entry(report), report.score_run_id)
     return report
 
 
@@ -288,10 +292,12 @@ def _why_champion_stays(trained: ModelSet, models_dir: Path) -> str | None:
     )
 
 
-def _champion(models_dir: Path, without_because: str | None) -> tuple[ModelSet | None, list[str]]:
+def _chosen(
+    models_dir: Path, version: str | None, without_because: str | None
+) -> tuple[ModelSet | None, list[str]]:
     if without_because is not None:
         return None, [f"no model was used: {without_because}"]
-    version = champion_version(models_dir)
+    version = version or champion_version(models_dir)
     if version is None:
         return None, ["no model was ever trained: every subscription is NEW or NODATA"]
     models = load_model_set(models_dir, version)
@@ -329,16 +335,8 @@ def _scores_as_parquet(scores: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _note_in_manifest(folder: Path, report: ScoreReport) -> None:
-    """Record a score file as the current one of its date; earlier ones stay listed."""
-    path = folder / MANIFEST
-    runs: dict[str, Any] = {}
-    if path.exists():
-        try:
-            runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise SnapshotError(f"{path} is damaged: remove {folder} and score again") from error
-    runs[report.score_run_id] = {
+def _entry(report: ScoreReport) -> dict[str, Any]:
+    return {
         "file": report.path.name,
         "sha256": report.sha256,
         "rows": report.rows,
@@ -348,10 +346,6 @@ def _note_in_manifest(folder: Path, report: ScoreReport) -> None:
         "feature_snapshot_id": report.feature_snapshot_id,
         "sentences": list(report.sentences),
     }
-    document = {SCORE_DATE: folder.name.removeprefix(f"{SCORE_DATE}="), "runs": runs}
-    content = canonical_json(document | {"current": report.score_run_id}).encode()
-    if not path.exists() or path.read_bytes() != content:
-        write_atomically(path, content)
 
 
 def _libraries() -> dict[str, str]:

@@ -6,8 +6,11 @@ import hashlib
 import json
 import os
 import tempfile
+from glob import escape
 from pathlib import Path
 from typing import Any
+
+from keepline.failpoint import reach
 
 
 def sha256_of_bytes(content: bytes) -> str:
@@ -35,6 +38,9 @@ def canonical_json(document: Any) -> str:  # noqa: ANN401 - whatever JSON can ho
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, meets the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # What a killed writer left behind.
+    for old in path.parent.glob(f".{escape(path.name)}.*"):
+        old.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
@@ -43,6 +49,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
+        reach("immutable.drafted")
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

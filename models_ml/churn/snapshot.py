@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from keepline.failpoint import reach
 from models_ml.churn.errors import SnapshotError
 from models_ml.churn.immutable import (
     canonical_json,
@@ -117,6 +118,7 @@ def write_snapshot(
     path = folder / f"features-{snapshot_id}.parquet"
     if not path.exists() or sha256_of_file(path) != digest:
         write_atomically(path, content)
+    reach("snapshot.unlisted")
     if current != snapshot_id or snapshot_id not in manifest["snapshots"]:
         manifest["current"] = snapshot_id
         manifest["snapshots"][snapshot_id] = {
