@@ -8,14 +8,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keepline import lease
 from keepline.compute.duckdb import DuckDBCompute
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError, UsageError
+from keepline.failpoint import reach
 from keepline.ops import ModelRun
 from keepline.progress import Update
-from keepline.settings import Settings
+from keepline.settings import PROJECT_DIR, Settings
 from keepline.window import Window
 
 if TYPE_CHECKING:
@@ -31,6 +34,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "all": (*CORE, "path:models/features", "path:models/marts"),
 }
 FAILED = ("error", "fail", "runtime error")
+# Another version of these may build other rows from the same models.
+LOCKED = ("dbt-core", "dbt-adapters", "dbt-duckdb", "duckdb")
+LOCK_FILE = PROJECT_DIR / "requirements.lock"
 LOCK_WORDS = ("could not set lock", "conflicting lock")
 
 # Parsing costs more than most builds; a process that builds several layers parses once.
@@ -111,10 +117,12 @@ def build(
     if full_refresh:
         command.append("--full-refresh")
     command += ["--select", *LAYERS[layer]]
-    try:
-        outcome = _invoke(settings, command, manifest, progress)
-    finally:
-        compute.release()
+    with lease.committing():
+        try:
+            reach("build.starting")
+            outcome = _invoke(settings, command, manifest, progress)
+        finally:
+            compute.release()
     if not outcome.results:
         # dbt gave up before the first model.
         raise _unreadable(outcome.exception)
@@ -168,12 +176,29 @@ def _invoke(
     manifest: Manifest | None = None,
     progress: Update | None = None,
 ) -> _Outcome:
+    _check_versions()
     from dbt.cli.main import dbtRunner  # seconds to import, so only when dbt runs
 
     callbacks = [_follow(progress)] if progress else []
     with _profile_environment(settings):
         done = dbtRunner(manifest=manifest, callbacks=callbacks).invoke(command)
     return _Outcome(list(getattr(done.result, "results", ())), done.exception, done.result)
+
+
+def _check_versions() -> None:
+    """Refuse to build with other versions than the locked ones.
+
+    Raises:
+        UsageError: another one is installed.
+    """
+    lock = LOCK_FILE.read_text(encoding="utf-8")
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
+    for name in LOCKED:
+        if version(name) != locked[name]:
+            raise UsageError(
+                f"{name} {version(name)} is installed, and this project is built with {locked[name]}: "
+                "another version may give other marts. `make setup` installs what requirements.lock says"
+            )
 
 
 def _follow(progress: Update) -> Callable[[Any], None]:
@@ -184,6 +209,7 @@ def _follow(progress: Update) -> Callable[[Any], None]:
             data = event.data
             total = data.num_models if event.info.name == "LogTestResult" else data.total
             progress(data.node_info.node_name, data.index, total)
+            reach("build.node")
 
     return follow
 

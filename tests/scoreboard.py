@@ -56,5 +56,7 @@ class Scoreboard:
         for name, counted in sorted(self._tallies.items()):
             good_ones, all_ones = (sum(column) for column in zip(*counted, strict=True))
             yield f"{name}: {good_ones:,}/{all_ones:,}" + (
-                f" (a whole deep run: {WHOLE[name]:,})" if WHOLE.get(name, all_ones) != all_ones else ""
+                f" (a whole deep run: {WHOLE[name]:,})"
+                if WHOLE.get(name, all_ones) != all_ones
+                else ""
             )

@@ -17,6 +17,7 @@ import duckdb
 import psycopg
 from psycopg import conninfo, sql
 
+from keepline import lease, store
 from keepline.errors import BadDataError, SourceUnavailableError, UsageError
 from keepline.ops import Connection
 from keepline.release.published import PublishedTable
@@ -55,30 +56,74 @@ class Copier:
     def contents(self, table: PublishedTable) -> dict[date | None, Content]:
         """Return what compute holds of a table, by period (None for kind state).
 
+        What a stage found of a period is noted in compute until a build replaces the period (see the
+        macro `replace_rows`), so that a daily stage reads the day and not the history.
+
         Raises:
             UsageError: the model was not built.
             BadDataError: rows have no period, so that they belong to no part.
         """
-        period = table.period or "cast(null as date)"
-        columns = ", ".join(_quoted(name) for name in table.column_names)
-        # A sum, unlike an xor, also changes when a row comes twice. Another version of DuckDB may hash
-        # otherwise: then everything is copied once more, and no reader sees a difference.
-        query = (
-            f"select {period}, count(*), cast(sum(hash({columns})) as varchar)"  # noqa: S608
-            f" from {table.relation} {'group by 1' if table.period else ''}"
-        )
         try:
-            rows = self._duck.execute(query).fetchall()
+            if table.period is None:
+                return self._hashed(table, "cast(null as date)", "")
+            rows = self._duck.execute(
+                f"select {_quoted(table.period)}, count(*) from {table.relation} group by 1"  # noqa: S608
+            ).fetchall()
+            if any(row[0] is None for row in rows):
+                raise BadDataError(
+                    f"{table.relation} has rows without {table.period}: they belong to no period"
+                )
+            noted = self._noted(table)
+            new = [day for day, count in rows if day not in noted or noted[day].rows != count]
+            if new:
+                within = f"where {_quoted(table.period)} between ? and ? group by 1"
+                found = self._hashed(table, _quoted(table.period), within, [min(new), max(new)])
+                self._note(table, found)
+                noted |= found
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise UsageError(
                 f"compute does not hold {table.relation} as its contract says "
                 f"({_first_line(error)}): build the layer, then stage again"
             ) from None
-        if table.period is not None and any(row[0] is None for row in rows):
-            raise BadDataError(
-                f"{table.relation} has rows without {table.period}: they belong to no period"
-            )
+        return {day: noted[day] for day, _ in rows}
+
+    def _hashed(
+        self, table: PublishedTable, period: str, grouped: str, values: Sequence[date] = ()
+    ) -> dict[date | None, Content]:
+        columns = ", ".join(_quoted(name) for name in table.column_names)
+        # A sum, unlike an xor, also changes when a row comes twice. Another version of DuckDB may hash
+        # otherwise: then everything is copied once more, and no reader sees a difference.
+        rows = self._duck.execute(
+            f"select {period}, count(*), cast(sum(hash({columns})) as varchar)"  # noqa: S608
+            f" from {table.relation} {grouped}",
+            list(values),
+        ).fetchall()
         return {row[0]: Content(row[1], row[2] or "0") for row in rows}
+
+    def _noted(self, table: PublishedTable) -> dict[date | None, Content]:
+        rows = self._duck.execute(
+            "select period, rows, content from ops.period_content where relation = ? and shape = ?",
+            [table.relation, table.shape],
+        ).fetchall()
+        return {row[0]: Content(row[1], row[2]) for row in rows}
+
+    def _note(self, table: PublishedTable, found: Mapping[date | None, Content]) -> None:
+        days = list(found)
+        self._duck.execute(
+            "delete from ops.period_content where relation = ? and list_contains(?, period)",
+            [table.relation, days],
+        )
+        self._duck.execute(
+            "insert into ops.period_content (relation, shape, period, rows, content)"
+            " select ?, ?, unnest(?), unnest(?), unnest(?)",
+            [
+                table.relation,
+                table.shape,
+                days,
+                [found[day].rows for day in days],
+                [found[day].hash for day in days],
+            ],
+        )
 
     def attach(self, dsn: str) -> None:
         """Connect DuckDB to the store; the password goes into no statement that can be logged."""
@@ -113,7 +158,10 @@ class Copier:
         self._duck.begin()
         try:
             yield
-            self._duck.commit()
+            # Two connections, one moment: nobody takes over between the look and the commit.
+            with self._connection.transaction():
+                lease.fence(self._connection)
+                self._duck.commit()
         except BaseException as error:
             self._roll_back()
             if isinstance(error, duckdb.Error):
@@ -182,10 +230,15 @@ class Copier:
             return  # The store is gone, and the transaction with it.
 
     def _explained(self, error: duckdb.Error) -> BadDataError | SourceUnavailableError:
+        gone = SourceUnavailableError("the store went away while it was written: stage again")
+        if store.LOST.search(str(error)):
+            return gone
+        if "lock timeout" in str(error):
+            return store.locked()
         try:
             self._connection.execute("select 1")
         except psycopg.Error:
-            return SourceUnavailableError("the store went away while it was written: stage again")
+            return gone
         # PostgreSQL's context and detail lines quote the row.
         text = _first_line(error).split("CONTEXT:")[0].split("DETAIL:")[0].strip()
         return BadDataError(f"compute's rows cannot be stored as the contract says: {text}")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
 
-from keepline import store
+from keepline import lease, store
 from keepline.errors import BadDataError, GateFailedError, UsageError
+from keepline.failpoint import reach
 from keepline.ops import Connection
 from keepline.release import catalogue, retention
 from keepline.release.published import from_store
@@ -46,6 +47,7 @@ def mark_audited(settings: Settings, release_id: int, passed: bool) -> None:
         UsageError: there is no such release, or its rows are gone.
     """
     with store.connect(settings) as connection:
+        lease.fence(connection)
         info = _lock(connection, release_id)
         if info.status != "published":
             connection.execute(
@@ -72,6 +74,7 @@ def publish(settings: Settings, release_id: int) -> ReleaseInfo:
         BadDataError: the store's catalogue no longer protects what is published.
     """
     info = _move(settings, release_id, _check_publishable)
+    reach("publish.committed")
     retention.clean(settings)
     return info
 
@@ -166,6 +169,7 @@ def _move(
     settings: Settings, release_id: int, check: Callable[[Connection, ReleaseInfo], None]
 ) -> ReleaseInfo:
     with store.connect(settings) as connection:
+        lease.fence(connection)
         check(connection, _lock(connection, release_id))
         connection.execute(
             "insert into ctl.release_move (from_release_id, to_release_id)"
@@ -178,6 +182,7 @@ def _move(
             " published_at = coalesce(published_at, now()) where release_id = %s",
             [release_id],
         )
+        reach("publish.marked")
         # In the same transaction: what is not protected is not shown.
         said = catalogue.problems(connection, from_store(connection, with_withdrawn=True))
         if said:
@@ -190,6 +195,7 @@ def _move(
             " on conflict (one) do update set release_id = excluded.release_id",
             [release_id],
         )
+        reach("publish.flipped")
         return _lock(connection, release_id)
 
 

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from keepline import store
+from keepline.failpoint import reach
 from keepline.ops import Connection
 from keepline.release.migration import WRITER_LOCK
 from keepline.release.tables import STORE
@@ -27,6 +28,7 @@ def clean(settings: Settings) -> int:
         if locked is None or not locked[0]:
             return 0
         _retire(connection, settings.releases_kept)
+        reach("clean.retired")
         unused = connection.execute(
             "select table_name, period, leaf, part_id from ctl.part as p where not exists"
             " (select from ctl.release_part as rp where rp.part_id = p.part_id) order by part_id"
@@ -72,9 +74,11 @@ def _drop(connection: Connection, leaf: str, part_id: int) -> int:
             connection.execute(
                 sql.SQL("drop table if exists {}").format(sql.Identifier(STORE, leaf))
             )
+            reach("clean.dropping")
             connection.execute("delete from ctl.part where part_id = %s", [part_id])
     except psycopg.errors.LockNotAvailable:
         return 0
+    reach("clean.dropped")
     return 1
 
 

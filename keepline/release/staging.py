@@ -17,9 +17,10 @@ from importlib.metadata import version
 import psycopg
 from psycopg import sql
 
-from keepline import store
+from keepline import lease, store
 from keepline.compute.duckdb import DuckDBCompute
 from keepline.errors import BadDataError, SourceUnavailableError
+from keepline.failpoint import reach
 from keepline.ops import Connection
 from keepline.progress import Update
 from keepline.release import retention
@@ -132,7 +133,9 @@ def stage(settings: Settings, window: Window, progress: Update | None = None) ->
             release_id = _find_same(connection, window, parts)
             is_new = release_id is None
             if release_id is not None:
-                _stage_again(connection, release_id)
+                with connection.transaction():
+                    lease.fence(connection)
+                    _stage_again(connection, release_id)
             else:
                 release_id = _numbers(connection, "ctl.release", "release_id", 1)[0]
                 parts = _numbered(connection, parts)
@@ -140,6 +143,8 @@ def stage(settings: Settings, window: Window, progress: Update | None = None) ->
                 with copier.transaction():
                     _copy(copier, connection, parts, progress)
                     _register(copier, release_id, window, parts)
+                    reach("stage.registered")
+                reach("stage.committed")
                 copier.analyze()
         current = store.scalar(connection, "select release_id from ctl.current_release")
         report = StageReport(
@@ -281,6 +286,7 @@ def _copy(
         table = members[0].table
         expected = sum(part.content.rows for part in members if part.content)
         copied = copier.copy(table, leaf, {part.period: part.part_id for part in members})
+        reach("stage.copied")
         if copied != expected:
             raise BadDataError(
                 f"{table.relation} held {expected} rows of {leaf} and gave {copied}: something "

@@ -74,3 +74,57 @@ create table if not exists vault.personal_value (
     key_version integer not null,
     primary key (table_name, key_text, column_name, load_date)
 );
+
+-- The file that each load date of a table landed from; keepline/extract/registry.py.
+create table if not exists ops.source_file (
+    table_name text not null,
+    load_date date not null,
+    file_set text not null,
+    name text not null,
+    sha256 text not null,
+    bytes bigint not null,
+    rows bigint not null,
+    ticket text not null default '',
+    landed_at timestamptz not null default now(),
+    primary key (table_name, load_date)
+);
+
+create index if not exists source_file_sha256 on ops.source_file (table_name, sha256);
+
+-- Decisions: under which ticket a file that had landed was replaced by other bytes.
+create table if not exists ops.source_file_change (
+    table_name text not null,
+    load_date date not null,
+    from_sha256 text not null,
+    to_sha256 text not null,
+    ticket text not null,
+    decided_at timestamptz not null default now(),
+    primary key (table_name, load_date, from_sha256, to_sha256)
+);
+
+-- What did not land at the last extraction of its day, and why; empty when all is well.
+create table if not exists ops.held_delivery (
+    table_name text not null,
+    load_date date not null,
+    code text not null,
+    place text not null,
+    detail text not null,
+    since_at timestamptz not null default now(),
+    primary key (table_name, load_date, code, place)
+);
+
+-- What people decided about rows that were set aside: who, why, when, and what came of it.
+create table if not exists ops.quarantine_decision (
+    decision_id bigint generated always as identity primary key,
+    action text not null check (action in ('release', 'discard')),
+    table_name text not null,
+    load_date date not null,
+    reason_code text not null,
+    -- Hash of the rows that it left there: other rows of the same day and reason are undecided.
+    content text not null,
+    rows_before bigint not null,
+    rows_after bigint not null,
+    decided_by text not null,
+    why text not null,
+    decided_at timestamptz not null default now()
+);
