@@ -16,10 +16,10 @@ export GX_ANALYTICS_ENABLED := false
 export SCARF_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-deep lint format airflow doctor bench dictionary lock stop clean
+.PHONY: help setup setup-dev run test test-deep lint format airflow doctor bench bench-window bench-kindness dictionary lock stop clean
 
 help: ## Show these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.run-ready ## Install what keepline runs on, from the hash-pinned lock
 setup-dev: $(VENV)/.dev-ready ## Install what the tests and the linters need, too
@@ -33,7 +33,7 @@ $(VENV)/.run-ready: requirements.lock pyproject.toml
 	@touch $@
 
 $(VENV)/.dev-ready: $(VENV)/.run-ready requirements-dev.lock
-	@sh bin/system-packages chromium
+	@sh bin/system-packages chromium mariadb-server-core
 	@$(BIN)/pip install -qq --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
@@ -43,7 +43,7 @@ run: $(VENV)/.run-ready ## Publish a risk table: the last business day, then the
 test: $(VENV)/.dev-ready ## Run all tests
 	@$(BIN)/pytest -q -n 2 --dist loadfile
 
-test-deep: $(VENV)/.dev-ready ## Run all tests with many more generated cases (longer)
+test-deep: $(VENV)/.dev-ready ## Run all tests, with every kill, fault and generated case (an hour or more)
 	@HYPOTHESIS_PROFILE=deep $(BIN)/pytest -q -n 2 --dist loadfile
 
 lint: $(VENV)/.dev-ready ## ruff, mypy --strict, sqlfluff (dbt templater), import-linter
@@ -66,6 +66,12 @@ doctor: $(VENV)/.run-ready ## Check this machine, the settings and the connectio
 
 bench: $(VENV)/.dev-ready ## Measure the simulator against its limit (see bench/README.md)
 	@$(BIN)/python -m bench.simulator
+
+bench-window: $(VENV)/.dev-ready ## Measure a business day on one and on ten times the history (half an hour)
+	@$(BIN)/python -m bench.daily_window
+
+bench-kindness: $(VENV)/.dev-ready ## Measure what an operator's own users notice of an extraction (five minutes)
+	@$(BIN)/python -m bench.kindness
 
 dictionary: $(VENV)/.run-ready ## Write docs/dictionary.md from the models' YAML
 	@$(BIN)/python -m keepline.dictionary
