@@ -55,15 +55,18 @@ def extract(
         reach("extract.unrecorded")
         quarantined = _record_balances(settings, window, results)
         clock.rows = sum(result.rows for result in results)
-        missing = sum(1 for result in results if not result.provided)
         clock.message = "; ".join(
-            [
-                f"{quarantined:,} rows quarantined"
-                + (f", {missing} tables not provided" if missing else ""),
-                *_notes(results),
-            ]
+            [f"{quarantined:,} rows quarantined{_left_out(results)}", *_notes(results)]
         )
         return clock.rows
+
+
+def _left_out(results: Sequence[TableResult]) -> str:
+    """Say which tables the operator does not give; only how many, when they are many."""
+    names = [result.table_name for result in results if not result.provided]
+    if not names:
+        return ""
+    return f", not given: {', '.join(names) if len(names) < 4 else f'{len(names)} tables'}"
 
 
 def _notes(results: Sequence[TableResult]) -> list[str]:
