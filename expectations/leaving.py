@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,6 +13,8 @@ from keepline.errors import CheckCrashedError, UsageError
 from keepline.ops import Connection
 from keepline.window import Window
 
+# Parts that are written out by number and period, so that PostgreSQL opens no other partition.
+MOST_WRITTEN = 200
 # The parts that no audited release has shown: what was audited once is never changed.
 NEW = " and not p.is_audited"
 CURRENT = sql.SQL("(select c.release_id from ctl.current_release as c)")
@@ -26,13 +28,15 @@ class Release:
         release_id: its number.
         window: load dates that it was staged for.
         tables: names of its published tables.
-        new_tables: those of them that have parts which were never audited.
+        new_parts: by table, the parts that were never audited: number and period.
+        period_columns: by table that has periods, the column that says which.
     """
 
     release_id: int
     window: Window
     tables: frozenset[str]
-    new_tables: frozenset[str]
+    new_parts: Mapping[str, Sequence[tuple[int, date | None]]]
+    period_columns: Mapping[str, str]
 
     def rows_of(self, table: str, which: str) -> str:
         """Return the SELECT of a table's rows: `new` or `all` of this release, or `current`.
@@ -43,6 +47,8 @@ class Release:
             raise CheckCrashedError(f"gates.yml: rows is new or all, not {which!r}")
         if table not in self.tables:
             raise CheckCrashedError(f"gates.yml asks for {table}, which no model publishes")
+        if which == "new" and len(self.new_parts.get(table, ())) <= MOST_WRITTEN:
+            return self._written(table)
         return (
             sql.SQL(
                 "select t.* from {table} as t where t.part_id in (select rp.part_id from ctl.release_part"
@@ -57,6 +63,21 @@ class Release:
             )
             .as_string()
         )
+
+    def _written(self, table: str) -> str:
+        parts = self.new_parts.get(table, ())
+        select = sql.SQL("select t.* from {} as t where ").format(sql.Identifier("store", table))
+        if not parts:
+            return (select + sql.SQL("false")).as_string()
+        select += sql.SQL("t.part_id in ({})").format(
+            sql.SQL(", ").join(sql.Literal(number) for number, _ in parts)
+        )
+        if table in self.period_columns:
+            select += sql.SQL(" and t.{} in ({})").format(
+                sql.Identifier(self.period_columns[table]),
+                sql.SQL(", ").join(sql.Literal(period) for _, period in parts),
+            )
+        return select.as_string()
 
     def fill(self, query: str) -> str:
         """Fill a query's `{new[table]}`, `{all[table]}`, `{current[table]}`, `{release}` and dates."""
@@ -73,7 +94,7 @@ class Release:
 
     def has_something_for(self, check: Check) -> bool:
         """Whether a check has anything to look at: parts that were audited before are not again."""
-        return check.rows == "all" or check.tables[0] in self.new_tables
+        return check.rows == "all" or check.tables[0] in self.new_parts
 
 
 class _Tables(Mapping[str, str]):
@@ -104,17 +125,20 @@ def read_release(connection: Connection, release_id: int) -> Release:
     ).fetchone()
     if row is None:
         raise UsageError(f"there is no release {release_id} to audit: run `keepline stage`")
-    new = connection.execute(
-        "select distinct rp.table_name from ctl.release_part as rp inner join ctl.part as p"
-        " on p.part_id = rp.part_id where rp.release_id = %s and not p.is_audited",
+    new: dict[str, list[tuple[int, date | None]]] = {}
+    for name, part_id, period in connection.execute(
+        "select rp.table_name, rp.part_id, rp.period from ctl.release_part as rp inner join ctl.part as p"
+        " on p.part_id = rp.part_id where rp.release_id = %s and not p.is_audited order by 1, 2",
         [release_id],
-    ).fetchall()
+    ).fetchall():
+        new.setdefault(str(name), []).append((part_id, period))
     tables = connection.execute(
-        "select table_name from ctl.published_table where not is_withdrawn"
+        "select table_name, period_column from ctl.published_table where not is_withdrawn"
     ).fetchall()
     return Release(
         release_id,
         Window(*row),
-        frozenset(str(name) for (name,) in tables),
-        frozenset(str(name) for (name,) in new),
+        frozenset(str(name) for name, _ in tables),
+        new,
+        {str(name): str(column) for name, column in tables if column is not None},
     )
