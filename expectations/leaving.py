@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -13,11 +14,16 @@ from keepline.errors import CheckCrashedError, UsageError
 from keepline.ops import Connection
 from keepline.window import Window
 
-# Parts that are written out by number and period, so that PostgreSQL opens no other partition.
+# Parts that are written out by number and period, so that PostgreSQL opens no other partition and
+# plans with the statistics of these.
 MOST_WRITTEN = 200
 # The parts that no audited release has shown: what was audited once is never changed.
 NEW = " and not p.is_audited"
 CURRENT = sql.SQL("(select c.release_id from ctl.current_release as c)")
+# Days before a new or the last day that `near` shows.
+NEAR_DAYS = 8
+Part = tuple[int, date | None]
+Parts = Sequence[Part]
 
 
 @dataclass(frozen=True)
@@ -29,26 +35,32 @@ class Release:
         window: load dates that it was staged for.
         tables: names of its published tables.
         new_parts: by table, the parts that were never audited: number and period.
+        near_parts: by table that has periods, the parts of the days up to `NEAR_DAYS` before any
+            new part's or the window's last day.
+        few_parts: by `all` or `current` and by table, the parts of a table that has few.
         period_columns: by table that has periods, the column that says which.
     """
 
     release_id: int
     window: Window
     tables: frozenset[str]
-    new_parts: Mapping[str, Sequence[tuple[int, date | None]]]
+    new_parts: Mapping[str, Parts]
+    near_parts: Mapping[str, Parts]
+    few_parts: Mapping[str, Mapping[str, Parts]]
     period_columns: Mapping[str, str]
 
     def rows_of(self, table: str, which: str) -> str:
-        """Return the SELECT of a table's rows: `new` or `all` of this release, or `current`.
+        """Return the SELECT of a table's rows: `new`, `near` or `all` of this release, or `current`.
 
         `current` is what readers see now, whichever release that is.
         """
-        if which not in ("new", "all", "current"):
+        if which not in ("new", "near", "all", "current"):
             raise CheckCrashedError(f"gates.yml: rows is new or all, not {which!r}")
         if table not in self.tables:
             raise CheckCrashedError(f"gates.yml asks for {table}, which no model publishes")
-        if which == "new" and len(self.new_parts.get(table, ())) <= MOST_WRITTEN:
-            return self._written(table)
+        parts = self._parts_of(table, which)
+        if parts is not None and len(parts) <= MOST_WRITTEN:
+            return self._written(table, parts)
         return (
             sql.SQL(
                 "select t.* from {table} as t where t.part_id in (select rp.part_id from ctl.release_part"
@@ -64,8 +76,15 @@ class Release:
             .as_string()
         )
 
-    def _written(self, table: str) -> str:
-        parts = self.new_parts.get(table, ())
+    def _parts_of(self, table: str, which: str) -> Parts | None:
+        """The parts to be read, or None when they are too many to have been listed."""
+        if which == "new":
+            return self.new_parts.get(table, ())
+        if which == "near":
+            return self.near_parts.get(table, ())
+        return self.few_parts[which].get(table)
+
+    def _written(self, table: str, parts: Parts) -> str:
         select = sql.SQL("select t.* from {} as t where ").format(sql.Identifier("store", table))
         if not parts:
             return (select + sql.SQL("false")).as_string()
@@ -80,10 +99,11 @@ class Release:
         return select.as_string()
 
     def fill(self, query: str) -> str:
-        """Fill a query's `{new[table]}`, `{all[table]}`, `{current[table]}`, `{release}` and dates."""
+        """Fill a query's `{new[table]}`, `{near[table]}`, `{all[table]}`, `{current[table]}`, and so on."""
         return query.format_map(
             {
                 "new": _Tables(self, "new"),
+                "near": _Tables(self, "near"),
                 "all": _Tables(self, "all"),
                 "current": _Tables(self, "current"),
                 "release": self.release_id,
@@ -125,20 +145,63 @@ def read_release(connection: Connection, release_id: int) -> Release:
     ).fetchone()
     if row is None:
         raise UsageError(f"there is no release {release_id} to audit: run `keepline stage`")
-    new: dict[str, list[tuple[int, date | None]]] = {}
-    for name, part_id, period in connection.execute(
+    window = Window(*row)
+    new = _by_table(
+        connection,
         "select rp.table_name, rp.part_id, rp.period from ctl.release_part as rp inner join ctl.part as p"
-        " on p.part_id = rp.part_id where rp.release_id = %s and not p.is_audited order by 1, 2",
-        [release_id],
-    ).fetchall():
-        new.setdefault(str(name), []).append((part_id, period))
+        " on p.part_id = rp.part_id where rp.release_id = %(release)s and not p.is_audited order by 1, 2",
+        {"release": release_id},
+    )
     tables = connection.execute(
         "select table_name, period_column from ctl.published_table where not is_withdrawn"
     ).fetchall()
     return Release(
         release_id,
-        Window(*row),
+        window,
         frozenset(str(name) for name, _ in tables),
         new,
+        _near(connection, release_id, window, new),
+        {
+            "all": _few(connection, sql.Literal(release_id)),
+            "current": _few(connection, CURRENT),
+        },
         {str(name): str(column) for name, column in tables if column is not None},
     )
+
+
+def _near(
+    connection: Connection, release_id: int, window: Window, new: Mapping[str, Parts]
+) -> dict[str, list[Part]]:
+    """Return the parts of the days up to `NEAR_DAYS` before a new part's or the window's last day."""
+    edges = {period for parts in new.values() for _, period in parts if period is not None}
+    edges.add(window.last_date)
+    days = {edge - timedelta(days=back) for edge in edges for back in range(NEAR_DAYS + 1)}
+    return _by_table(
+        connection,
+        "select table_name, part_id, period from ctl.release_part"
+        " where release_id = %(release)s and period = any (%(days)s) order by 1, 2",
+        {"release": release_id, "days": sorted(days)},
+    )
+
+
+def _few(connection: Connection, release: sql.Composable) -> dict[str, list[Part]]:
+    """Return the parts of a release by table, of tables that have few."""
+    return _by_table(
+        connection,
+        sql.SQL(
+            "select table_name, part_id, period from (select *, count(*) over (partition by table_name)"
+            " as parts from ctl.release_part where release_id = {}) as rp where parts <= {}"
+            " order by 1, 2"
+        ).format(release, sql.Literal(MOST_WRITTEN)),
+    )
+
+
+def _by_table(
+    connection: Connection,
+    query: sql.Composed | LiteralString,
+    values: Mapping[str, object] | None = None,
+) -> dict[str, list[Part]]:
+    found: dict[str, list[Part]] = {}
+    for name, part_id, period in connection.execute(query, values).fetchall():
+        found.setdefault(str(name), []).append((part_id, period))
+    return found

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class PublishedTable:
         """Names of the columns that readers see, in the order of the contract."""
         return [column.name for column in self.columns]
 
-    @property
+    @cached_property
     def shape(self) -> str:
         """Fingerprint of names and types: parts of another shape cannot be shown as they are."""
         text = ",".join(f"{column.name} {column.store_type}" for column in self.columns)

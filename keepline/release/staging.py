@@ -9,6 +9,7 @@ identical run copies nothing. All of a stage is one transaction: a stage that di
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -152,7 +153,7 @@ def stage(settings: Settings, window: Window, progress: Update | None = None) ->
             window,
             is_new,
             current == release_id,
-            tuple(_count(table, parts) for table in tables),
+            _count(tables, parts),
             time.perf_counter() - started,
         )
     retention.clean(settings)
@@ -184,11 +185,13 @@ def _compare(
         "select table_name, shape, period, rows, content, part_id from ctl.part order by part_id"
     ).fetchall()
     known = {tuple(row[:5]): row[5] for row in rows}
-    shown = connection.execute(
+    shown: dict[str, list[tuple[date, int]]] = defaultdict(list)
+    for name, period, part_id in connection.execute(
         "select rp.table_name, rp.period, rp.part_id from ctl.release_part as rp"
         " inner join ctl.current_release as c on c.release_id = rp.release_id"
         " where rp.period is not null"
-    ).fetchall()
+    ).fetchall():
+        shown[name].append((period, part_id))
     parts = []
     for table in tables:
         held = contents[table.name]
@@ -200,8 +203,8 @@ def _compare(
             )
         parts += [
             _Part(table, period, part_id)
-            for name, period, part_id in shown
-            if name == table.name and period not in held and not _touches(table, period, window)
+            for period, part_id in shown[table.name]
+            if period not in held and not _touches(table, period, window)
         ]
     return parts
 
@@ -340,9 +343,15 @@ def _register(copier: Copier, release_id: int, window: Window, parts: list[_Part
     )
 
 
-def _count(table: PublishedTable, parts: list[_Part]) -> TableReport:
-    own = [part for part in parts if part.table.name == table.name]
-    new = [part.content for part in own if part.content is not None]
-    return TableReport(
-        table.name, sum(content.rows for content in new), len(new), len(own) - len(new)
+def _count(tables: Iterable[PublishedTable], parts: list[_Part]) -> tuple[TableReport, ...]:
+    rows: Counter[str] = Counter()
+    copied: Counter[str] = Counter()
+    total = Counter(part.table.name for part in parts)
+    for part in parts:
+        if part.content is not None:
+            rows[part.table.name] += part.content.rows
+            copied[part.table.name] += 1
+    return tuple(
+        TableReport(name, rows[name], copied[name], total[name] - copied[name])
+        for name in (table.name for table in tables)
     )
