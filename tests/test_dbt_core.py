@@ -257,6 +257,25 @@ def test_a_window_that_became_empty_is_emptied(warehouse: Warehouse) -> None:
     assert warehouse.rows("select active_days from core.fct_subscription_month") == [(1,)]
 
 
+def test_a_month_in_which_nothing_was_built_is_there_all_the_same(warehouse: Warehouse) -> None:
+    may = date(2026, 5, 1)
+    warehouse.land(
+        [
+            ("operator", D1, {"operator_code": "OWN", "own_flag": True}),
+            subscription(D1, "s1"),
+            call(D1, "s1", "v1"),
+            call(may, "s1", "v2"),
+        ]
+    )
+
+    warehouse.run(Window(D1, D3))
+    warehouse.run(Window.day(may))
+
+    months = warehouse.rows("select month_start from core.fct_subscription_month order by 1")
+    assert months[-1] == (may,)
+    assert len(months) == 12 * (may.year - D1.year) + may.month - D1.month + 1
+
+
 def test_a_build_says_which_model_broke_and_why(warehouse: Warehouse) -> None:
     with pytest.raises(UsageError, match="no layer 'cores': choose one of"):
         build(warehouse.settings, "cores", Window.day(D1))

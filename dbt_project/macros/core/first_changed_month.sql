@@ -1,21 +1,16 @@
 {#
-    fct_subscription_month is rewritten from the earliest month that has changed to the
-    last one: the first macro says what is cleared, the second what is written.
-#}
-
-
-{#
     The earliest month of fct_subscription_month that this run must write again, as a
-    scalar subquery. It compares what the table says with what is known now, so that it
+    date literal. It compares what the table says with what is known now, so that it
     holds whatever the order in which windows arrive:
 
-    - the month of the window's first load date;
+    - the month of the window's first load date, and the one after the last that is there;
     - the months of what happened earlier and became known in the window (late rows);
     - the months of the rows that the window, or a later day, had brought when it was built
       before: what it has brought no more is seen by that alone;
     - the earliest month whose leavers are not those in the table any more.
 #}
 {% macro first_changed_month() -%}
+{%- call asked_date() -%}
 (
     select min(changed.month_start)
 
@@ -39,6 +34,12 @@
         from {{ ref('dim_subscription') }}
 
         where {{ in_window() }}
+
+        union all
+
+        select {{ add_months('max(month_start)', 1) }} as month_start
+
+        from {{ this }}
 
         union all
 
@@ -80,20 +81,5 @@
         where told.subscription_id is null or known.subscription_id is null
     ) as changed
 )
-{%- endmacro %}
-
-
-{#
-    Predicate that keeps the months after the last one that clearing left in the table;
-    every month when the table is built from nothing.
-#}
-{% macro is_month_to_write(month_column) -%}
-    {%- if is_incremental() -%}
-        {{ month_column }} > (
-            select coalesce(max(kept.month_start), cast('1900-01-01' as date))
-            from {{ this }} as kept
-        )
-    {%- else -%}
-        1 = 1
-    {%- endif -%}
+{%- endcall -%}
 {%- endmacro %}

@@ -45,3 +45,20 @@
 {% macro hours_between(earlier, later) -%}
     cast(floor({{ seconds_between(earlier, later) }} / 3600.0) as bigint)
 {%- endmacro %}
+
+{#
+    The date that a query of one value gives in an incremental run, as a literal, so that
+    engines open only the partitions and blocks that it leaves. A model that is built from
+    nothing begins with the beginning of time. While dbt parses, the query itself.
+
+    Use with the query inside: call asked_date() ... endcall
+#}
+{% macro asked_date() -%}
+    {%- if not execute -%}
+        {{ caller() }}
+    {%- elif is_incremental() -%}
+        cast('{{ run_query("select " ~ caller()).rows[0][0] }}' as date)
+    {%- else -%}
+        cast('1900-01-01' as date)
+    {%- endif -%}
+{%- endmacro %}

@@ -29,7 +29,9 @@
 
 {# What mart_rfm_month reads: a late row changes its month and those after it. #}
 {% macro first_rfm_month() -%}
+{%- call asked_date() -%}
     {{ first_month_touched(['fct_usage_daily', 'fct_recharge', 'fct_bill_line']) }}
+{%- endcall -%}
 {%- endmacro %}
 
 {#
@@ -38,6 +40,7 @@
     as param_churn_definition says; what is read back here is longer than any of them.
 #}
 {% macro first_restated_month() -%}
+{%- call asked_date() -%}
 least(
     {{ first_month_touched(
         ['fct_usage_daily', 'fct_activity_daily', 'fct_recharge', 'fct_bill_line'], 124
@@ -53,25 +56,5 @@ least(
         where {{ in_window() }}
     )
 )
-{%- endmacro %}
-
-{#
-    Predicates that keep the months which this run writes: all when the table is built
-    from nothing, else those that the pre-hook has cleared. Rendered when dbt parses,
-    too, so that dbt knows what they read.
-#}
-{% macro in_rfm_months(month_start) -%}
-    {%- if is_incremental() or not execute -%}
-        {{ month_start }} >= {{ first_rfm_month() }}
-    {%- else -%}
-        1 = 1
-    {%- endif -%}
-{%- endmacro %}
-
-{% macro in_restated_months(month_start) -%}
-    {%- if is_incremental() or not execute -%}
-        {{ month_start }} >= {{ first_restated_month() }}
-    {%- else -%}
-        1 = 1
-    {%- endif -%}
+{%- endcall -%}
 {%- endmacro %}

@@ -7,6 +7,8 @@
 
 {{ config(**replace_rows("month_start >= {{ first_changed_month() }}")) }}
 
+{%- set first_month = first_changed_month() %}
+
 with
 
 subscriptions as (
@@ -37,11 +39,15 @@ activity as (
 
     select * from {{ ref('fct_activity_daily') }}
 
+    where event_date >= {{ first_month }}
+
 ),
 
 usage_daily as (
 
     select * from {{ ref('fct_usage_daily') }}
+
+    where event_date >= {{ first_month }}
 
 ),
 
@@ -49,7 +55,10 @@ bill_lines as (
 
     select * from {{ ref('fct_bill_line') }}
 
-    where charge_class <> 'tax' and subscription_id is not null
+    where
+        charge_class <> 'tax'
+        and subscription_id is not null
+        and event_date >= {{ first_month }}
 
 ),
 
@@ -57,7 +66,7 @@ recharges as (
 
     select * from {{ ref('fct_recharge') }}
 
-    where not reversed_flag
+    where not reversed_flag and event_date >= {{ first_month }}
 
 ),
 
@@ -81,7 +90,7 @@ activity_span as (
         min(load_date) as first_date,
         max(load_date) as last_date
 
-    from activity
+    from {{ ref('fct_activity_daily') }}
 
 ),
 
@@ -113,7 +122,6 @@ span as (
 
 ),
 
--- The months that are not in the table: all after the last one that was left in it.
 months as (
 
     select
@@ -133,13 +141,7 @@ months as (
         days.date_day = days.month_start
         and days.month_start >= {{ month_start('span.first_date') }}
         and days.month_start <= span.last_date
-        and {{ is_month_to_write('days.month_start') }}
-
-),
-
-first_month as (
-
-    select min(month_start) as month_start from months
+        and days.month_start >= {{ first_month }}
 
 ),
 
@@ -229,8 +231,6 @@ activity_days as (
 
     from activity
 
-    inner join first_month on activity.event_date >= first_month.month_start
-
 ),
 
 activity_months as (
@@ -267,8 +267,6 @@ usage_months as (
 
     from usage_daily
 
-    inner join first_month on usage_daily.event_date >= first_month.month_start
-
     group by usage_daily.subscription_id, {{ month_start('usage_daily.event_date') }}
 
 ),
@@ -286,8 +284,6 @@ bill_months as (
 
     from bill_lines
 
-    inner join first_month on bill_lines.event_date >= first_month.month_start
-
     group by bill_lines.subscription_id, {{ month_start('bill_lines.event_date') }}
 
 ),
@@ -302,8 +298,6 @@ recharge_months as (
         max(recharges.load_date) as load_date
 
     from recharges
-
-    inner join first_month on recharges.event_date >= first_month.month_start
 
     left join taxes
         on

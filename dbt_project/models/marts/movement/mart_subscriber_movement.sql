@@ -18,7 +18,7 @@ subscription_months as (
 
     from {{ ref('fct_subscription_month') }}
 
-    where {{ in_restated_months('month_start') }}
+    where month_start >= {{ first_restated_month() }}
 
 ),
 

@@ -50,7 +50,7 @@ interactions as (
 
     select * from {{ ref('fct_interaction') }}
 
-    where direction = 'out'
+    where direction = 'out' and {{ in_window_and_before(365, 'event_date') }}
 
 ),
 

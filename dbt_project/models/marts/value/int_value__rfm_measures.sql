@@ -3,6 +3,8 @@
 
 {{ config(**replace_rows("month_start >= {{ first_rfm_month() }}")) }}
 
+{%- set first_month = first_rfm_month() %}
+
 with
 
 days as (
@@ -11,9 +13,12 @@ days as (
 
 ),
 
+-- A year before the first month that is written: what recency looks back on.
 usage_daily as (
 
     select * from {{ ref('fct_usage_daily') }}
+
+    where event_date >= {{ add_months(first_month, -12) }}
 
 ),
 
@@ -21,7 +26,7 @@ recharges as (
 
     select * from {{ ref('fct_recharge') }}
 
-    where not reversed_flag
+    where not reversed_flag and event_date >= {{ add_months(first_month, -12) }}
 
 ),
 
@@ -29,7 +34,11 @@ bill_lines as (
 
     select * from {{ ref('fct_bill_line') }}
 
-    where charge_class <> 'tax' and not third_party_flag and subscription_id is not null
+    where
+        charge_class <> 'tax'
+        and not third_party_flag
+        and subscription_id is not null
+        and event_date >= {{ add_months(first_month, -2) }}
 
 ),
 
@@ -64,11 +73,11 @@ span as (
         max(load_date) as last_date
 
     from (
-        select load_date from usage_daily
+        select load_date from {{ ref('fct_usage_daily') }}
         union all
-        select load_date from recharges
+        select load_date from {{ ref('fct_recharge') }}
         union all
-        select load_date from bill_lines
+        select load_date from {{ ref('fct_bill_line') }}
     ) as known_days
 
 ),
@@ -89,13 +98,7 @@ months as (
         days.date_day = days.month_start
         and days.month_start >= {{ month_start('span.first_date') }}
         and {{ add_months('days.month_start', 1) }} <= {{ add_days('span.last_date', 1) }}
-        and {{ in_rfm_months('days.month_start') }}
-
-),
-
-first_day as (
-
-    select {{ add_months('min(month_start)', -12) }} as date_day from months
+        and days.month_start >= {{ first_month }}
 
 ),
 
@@ -107,7 +110,6 @@ active_days as (
         usage_daily.event_date
 
     from usage_daily
-    inner join first_day on usage_daily.event_date >= first_day.date_day
 
     where
         usage_daily.connected_cnt > 0
@@ -120,7 +122,6 @@ active_days as (
         recharges.event_date
 
     from recharges
-    inner join first_day on recharges.event_date >= first_day.date_day
 
 ),
 

@@ -4,6 +4,8 @@
 
 {{ config(**replace_rows("month_start >= {{ first_rfm_month() }}")) }}
 
+{%- set first_month = first_rfm_month() %}
+
 with
 
 measures as (
@@ -11,7 +13,7 @@ measures as (
     select * from {{ ref('int_value__rfm_measures') }}
 
     -- The month before those that are written tells their previous segment.
-    where {{ in_rfm_months(add_months('month_start', 1)) }}
+    where month_start >= {{ add_months(first_month, -1) }}
 
 ),
 
@@ -119,4 +121,4 @@ select
 
 from segmented
 
-where {{ in_rfm_months('month_start') }}
+where month_start >= {{ first_month }}
