@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keepline import lease
-from keepline.compute.duckdb import DuckDBCompute
+from keepline.compute import Compute, compute_for
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError, UsageError
 from keepline.failpoint import reach
 from keepline.ops import ModelRun
@@ -93,7 +93,7 @@ def build(
     if layer not in LAYERS:
         raise UsageError(f"no layer {layer!r}: choose one of {', '.join(LAYERS)}")
     manifest = _manifest(settings)
-    compute = DuckDBCompute(settings)
+    compute = compute_for(settings)
     compute.make_tables(_written_elsewhere(manifest))
     command = [
         "build",
@@ -277,9 +277,7 @@ def _written_elsewhere(manifest: Manifest) -> dict[str, dict[str, str]]:
     }
 
 
-def _with_rows(
-    compute: DuckDBCompute, layer: str, window: Window, results: list[Any]
-) -> list[ModelRun]:
+def _with_rows(compute: Compute, layer: str, window: Window, results: list[Any]) -> list[ModelRun]:
     """Count what each model wrote: the window's rows where it replaces days, else the whole table."""
     counted = []
     for result in results:

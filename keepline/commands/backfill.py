@@ -19,7 +19,7 @@ import typer
 from keepline import lease, store
 from keepline.commands import demo, modelling, pipeline
 from keepline.commands.context import DateOption, FromOption, ToOption, stage, window_of
-from keepline.compute.duckdb import DuckDBCompute
+from keepline.compute import compute_for
 from keepline.errors import BadDataError, UsageError
 from keepline.ops import Connection
 from keepline.progress import out
@@ -133,9 +133,10 @@ def read_past(settings: Settings) -> Past:
         raise UsageError(
             f"nothing was built yet, so there is nothing to repair: {make(settings, 'run')}"
         )
-    if not settings.compute_path.exists():
+    compute = compute_for(settings)
+    if not compute.exists():
         raise BadDataError(
-            f"{settings.compute_path} is not there, though days up to {last_built} were built: "
+            f"{compute.place} is not there, though days up to {last_built} were built: "
             "keepline rebuild"
         )
     return Past(last_built, published is not None)
@@ -193,7 +194,7 @@ def _score(settings: Settings, again: Window, windows: Sequence[Window]) -> list
 
 def _days_of(settings: Settings, table: str, column: str, window: Window) -> set[date]:
     """Return the days of a window that a table has; none when there is no such table yet."""
-    compute = DuckDBCompute(settings)
+    compute = compute_for(settings)
     schema, name = table.split(".")
     known = compute.execute(
         "select 1 from information_schema.tables where table_schema = ? and table_name = ?",

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from keepline import lease, ops, room, store
-from keepline.compute.duckdb import ComputeDamagedError, DuckDBCompute, damage
+from keepline.compute import compute_for
+from keepline.compute.base import ComputeDamagedError
 from keepline.errors import FencedError, KeeplineError, SourceUnavailableError, UsageError
 from keepline.progress import out
 from keepline.settings import Settings, parse_date
@@ -83,7 +84,7 @@ def stage(settings: Settings, verb: str, window: Window) -> Iterator[Clock]:
     try:
         with nullcontext() if verb in READ_ONLY else lease.hold(settings, verb, str(window)):
             if verb not in READ_ONLY:
-                DuckDBCompute(settings).forget_killed()
+                compute_for(settings).forget_killed()
             started = time.perf_counter()
             yield clock
             run = _run(verb, window, clock, started, "done", clock.message)
@@ -114,7 +115,7 @@ def _clearer(settings: Settings, error: BaseException) -> KeeplineError | None:
     if isinstance(error, SourceUnavailableError | ComputeDamagedError):
         return None
     for link in room.chain(error):
-        if found := damage(settings, link) or store.lost(link):
+        if found := compute_for(settings).damage(link) or store.lost(link):
             return found
     return None
 

@@ -12,7 +12,7 @@ import yaml
 from keepline import lease
 from keepline.build import build
 from keepline.commands.context import stage
-from keepline.compute.duckdb import DuckDBCompute
+from keepline.compute import Compute, compute_for
 from keepline.errors import BadDataError
 from keepline.failpoint import reach
 from keepline.progress import err
@@ -38,7 +38,7 @@ def train(settings: Settings, day: date) -> None:
     from models_ml.churn import batch
     from models_ml.churn.model import LabelParams, TrainingParams
 
-    compute = DuckDBCompute(settings)
+    compute = compute_for(settings)
     with stage(settings, "train", Window.day(day)) as clock, lease.committing():
         params = _thresholds(compute, day)
         label = LabelParams(int(params["label_gap_days"]), int(params["label_window_days"]))
@@ -92,7 +92,7 @@ def score(settings: Settings, day: date, *, use_champion: bool = False) -> None:
     from models_ml.churn import batch, score_shelf
     from models_ml.churn.snapshot import write_snapshots
 
-    compute = DuckDBCompute(settings)
+    compute = compute_for(settings)
     with stage(settings, "score", Window.day(day)) as clock, lease.committing():
         exported = settings.exchange_dir / "features-score.parquet"
         rows = compute.export(
@@ -138,7 +138,7 @@ def score_columns(dbt_dir: Path) -> dict[str, str]:
     return {column["name"]: column["data_type"] for column in table["columns"]}
 
 
-def _training_dates(compute: DuckDBCompute, day: date, label_days: int) -> list[date]:
+def _training_dates(compute: Compute, day: date, label_days: int) -> list[date]:
     """Return the as-of dates whose label window ended by `day`, oldest first."""
     first = compute.execute("select min(event_date) from core.fct_usage_daily")[0][0]
     if first is None:
@@ -150,7 +150,7 @@ def _training_dates(compute: DuckDBCompute, day: date, label_days: int) -> list[
 
 
 def _snapshots(
-    settings: Settings, compute: DuckDBCompute, dates: Sequence[date], known_on: date
+    settings: Settings, compute: Compute, dates: Sequence[date], known_on: date
 ) -> list[Snapshot]:
     """Build the features and labels of these dates and freeze the features."""
     from models_ml.churn.snapshot import write_snapshots
@@ -171,7 +171,7 @@ def _snapshots(
     return snapshots
 
 
-def _thresholds(compute: DuckDBCompute, day: date) -> dict[str, float]:
+def _thresholds(compute: Compute, day: date) -> dict[str, float]:
     """Return the parameters for everybody that are valid on a day."""
     rows = compute.execute(
         "select key, value from seeds.param_threshold where scope = 'ALL'"
@@ -181,7 +181,7 @@ def _thresholds(compute: DuckDBCompute, day: date) -> dict[str, float]:
     return {str(key): float(value) for key, value in rows}
 
 
-def _seed(compute: DuckDBCompute, name: str) -> pd.DataFrame:
+def _seed(compute: Compute, name: str) -> pd.DataFrame:
     """Return a seed table as a frame."""
     with compute.connection() as connection:
         return connection.execute(f"select * from seeds.{name}").df()  # noqa: S608

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from keepline import lease, ops, store
 from keepline.commands import demo
 from keepline.commands.context import stage
-from keepline.compute.duckdb import DuckDBCompute
+from keepline.compute import compute_for
 from keepline.contract import load_contract
 from keepline.errors import BadDataError, GateFailedError, UsageError
 from keepline.failpoint import reach
@@ -93,7 +93,7 @@ def load(settings: Settings, window: Window) -> None:
     """Load landing into raw."""
     with stage(settings, "load", window) as clock, progress("load") as update:
         _expect_compute(settings, window)
-        rows = DuckDBCompute(settings).load(load_contract(settings.dbt_dir), window, update)
+        rows = compute_for(settings).load(load_contract(settings.dbt_dir), window, update)
         clock.rows = sum(rows.values())
 
 
@@ -103,7 +103,8 @@ def _expect_compute(settings: Settings, window: Window) -> None:
     Raises:
         BadDataError: the file is gone, and the window is only a part of what it held.
     """
-    if settings.compute_path.exists():
+    compute = compute_for(settings)
+    if compute.exists():
         return
     with store.connect(settings) as connection:
         row = connection.execute(
@@ -114,7 +115,7 @@ def _expect_compute(settings: Settings, window: Window) -> None:
     if row is not None and row[0] is not None:
         held = Window(*row)
         raise BadDataError(
-            f"{settings.compute_path} is gone; it held {held}, and would now hold {window} alone. "
+            f"{compute.place} is gone; it held {held}, and would now hold {window} alone. "
             "Nothing is lost, and readers keep the last release: `keepline rebuild` makes it anew from "
             "landing"
         )

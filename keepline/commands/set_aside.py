@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from keepline import store
-from keepline.compute.duckdb import DuckDBCompute
+from keepline.compute import compute_for
 from keepline.contract import LOAD_DATE
 from keepline.errors import SourceUnavailableError
 from keepline.extract.verdict import ROW_REASONS
@@ -144,7 +144,7 @@ def rows(
         )
         return list(SHOWN[step]), duckdb.execute(sql, [chosen.reason_code]).fetchall()
     condition, values = _condition(chosen)
-    compute = DuckDBCompute(settings)
+    compute = compute_for(settings)
     sql = f"select {names} from core.set_aside where {condition} order by all limit {limit}"  # noqa: S608
     return list(SHOWN[step]), compute.execute(sql, values)
 
@@ -165,7 +165,7 @@ def core_by_event_day(settings: Settings, table_name: str, load_date: date) -> C
     """Return the rows that the star schema leaves out of its facts, by the day on which they happened."""
     if not _has_core(settings):
         return Counter()
-    counted = DuckDBCompute(settings).execute(
+    counted = compute_for(settings).execute(
         "select event_date, sum(row_cnt)::bigint from core.set_aside where table_name = ?"
         " and load_date = ? and list_contains(?, reason_code) group by 1",
         [table_name, load_date, list(LEFT_OUT)],
@@ -225,7 +225,7 @@ def _core(settings: Settings, chosen: Chosen) -> list[Group]:
         if not _has_core(settings):
             return []
         condition, values = _condition(chosen)
-        found = DuckDBCompute(settings).execute(
+        found = compute_for(settings).execute(
             f"""
             select table_name, load_date, reason_code,
                 string_agg(distinct column_name, ', ' order by column_name), sum(row_cnt)::bigint,
@@ -248,9 +248,9 @@ def _core(settings: Settings, chosen: Chosen) -> list[Group]:
 
 
 def _has_core(settings: Settings) -> bool:
-    if not settings.compute_path.exists():
+    if not compute_for(settings).exists():
         return False
-    found = DuckDBCompute(settings).execute(
+    found = compute_for(settings).execute(
         "select 1 from information_schema.tables where table_schema = 'core' and table_name = 'set_aside'"
     )
     return bool(found)

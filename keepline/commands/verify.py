@@ -14,7 +14,7 @@ import typer
 
 from keepline import lease, store
 from keepline.commands.context import DateOption, FromOption, ToOption, window_of
-from keepline.compute.duckdb import DuckDBCompute
+from keepline.compute import compute_for
 from keepline.contract import LOAD_DATE, load_contract
 from keepline.errors import BadDataError, UsageError
 from keepline.ops import Connection
@@ -130,8 +130,9 @@ def recount(settings: Settings, window: Window) -> list[Hop]:
 @contextmanager
 def _compute(settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
     """Open the compute file if there is one: opening would make it."""
-    if settings.compute_path.exists():
-        with DuckDBCompute(settings).connection() as duck:
+    compute = compute_for(settings)
+    if compute.exists():
+        with compute.connection() as duck:
             yield duck, True
     else:
         with duckdb.connect() as duck:

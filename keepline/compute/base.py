@@ -3,19 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+import duckdb
+
 from keepline.contract import Contract
+from keepline.errors import BadDataError
 from keepline.progress import Update
 from keepline.window import Window
+
+
+class ComputeDamagedError(BadDataError):
+    """What an engine holds cannot be read any more; landing still holds all that was in it."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(
+            f"{place} is damaged ({reason}). Nothing is lost, and readers keep the last release: "
+            "`keepline rebuild` makes it anew from landing"
+        )
 
 
 class Compute(Protocol):
     """An engine that holds `raw` and everything that dbt builds from it.
 
     Its contents can be rebuilt from landing at any time; it is never the only copy of anything.
+    Whatever the engine, DuckDB reads it: what keepline itself asks is written once, in DuckDB's SQL.
+
+    Attributes:
+        place: where the contents are, for people.
     """
+
+    place: str
+
+    def exists(self) -> bool:
+        """Whether anything was ever loaded; asking makes nothing."""
+        ...
+
+    def connection(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """Open, for the length of a `with` block, a DuckDB in which `core.dim_customer` is that table.
+
+        Raises:
+            SourceUnavailableError: the engine is in use by another process, or out of reach.
+            BadDataError: its contents are damaged.
+            FencedError: another run has taken over from this one.
+        """
+        ...
+
+    def forget_killed(self) -> None:
+        """Drop what a killed run left half done; call it before anything else is asked."""
+        ...
+
+    def damage(self, error: BaseException) -> ComputeDamagedError | None:
+        """Return what to tell a person when an error says that the contents are damaged, else None."""
+        ...
 
     def load(
         self,
@@ -82,5 +124,5 @@ class Compute(Protocol):
         ...
 
     def execute(self, sql: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
-        """Run a statement and return its rows, if it has any."""
+        """Run a statement of DuckDB's SQL and return its rows, if it has any."""
         ...

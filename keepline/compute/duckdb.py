@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 
 from keepline import lease
+from keepline.compute.base import ComputeDamagedError
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError
 from keepline.failpoint import reach
@@ -35,16 +36,6 @@ DAMAGED = re.compile(
 )
 
 
-class ComputeDamagedError(BadDataError):
-    """The compute file cannot be read any more; landing still holds all that was in it."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(
-            f"{path} is damaged ({reason}). Nothing is lost, and readers keep the last release: "
-            "`keepline rebuild` makes it anew from landing"
-        )
-
-
 class DuckDBCompute:
     """The embedded engine; see `keepline.compute.base.Compute`.
 
@@ -54,6 +45,7 @@ class DuckDBCompute:
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.compute_path
+        self.place = str(self._path)
         self._landing_dir = settings.landing_dir
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": settings.compute_memory_limit,
@@ -61,6 +53,10 @@ class DuckDBCompute:
             "temp_directory": str(settings.operator_home / "compute.tmp"),
             "autoinstall_known_extensions": False,
         }
+
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self._path.exists()
 
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -88,7 +84,7 @@ class DuckDBCompute:
             return duckdb.connect(str(self._path), config=self._config)
         except duckdb.Error as error:
             if DAMAGED.search(str(error)):
-                raise ComputeDamagedError(self._path, _first_line(error)) from error
+                raise ComputeDamagedError(self.place, _first_line(error)) from error
             raise SourceUnavailableError(
                 f"{self._path} cannot be opened; another keepline or dbt process may hold it: "
                 f"{_first_line(error)}"
@@ -244,6 +240,12 @@ class DuckDBCompute:
             environment.close()
         DuckDBConnectionManager.close_all_connections()
 
+    def damage(self, error: BaseException) -> ComputeDamagedError | None:
+        """Return what to tell a person when an error says that the file is damaged, else None."""
+        if isinstance(error, ComputeDamagedError) or not DAMAGED.search(str(error)):
+            return None
+        return ComputeDamagedError(self.place, _first_line(error))
+
     def export(self, sql: str, path: Path) -> int:
         """Write the rows of a query to one Parquet file, in the query's order."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -266,13 +268,6 @@ class DuckDBCompute:
         """Run a statement and return its rows, if it has any."""
         with self.connection() as connection:
             return connection.execute(sql, parameters).fetchall()
-
-
-def damage(settings: Settings, error: BaseException) -> ComputeDamagedError | None:
-    """Return what to tell a person when an error says that the compute file is damaged, else None."""
-    if isinstance(error, ComputeDamagedError) or not DAMAGED.search(str(error)):
-        return None
-    return ComputeDamagedError(settings.compute_path, _first_line(error))
 
 
 def _make_table(

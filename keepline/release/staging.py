@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from keepline import lease, store
-from keepline.compute.duckdb import DuckDBCompute
+from keepline.compute import compute_for
 from keepline.errors import BadDataError, SourceUnavailableError
 from keepline.failpoint import reach
 from keepline.ops import Connection
@@ -127,7 +127,7 @@ def stage(settings: Settings, window: Window, progress: Update | None = None) ->
     with store.connect(settings, autocommit=True) as connection:
         _wait_for_other_stages(connection)
         tables = from_store(connection)
-        with DuckDBCompute(settings).connection() as duck:
+        with compute_for(settings).connection() as duck:
             copier = Copier(duck, connection)
             contents = {table.name: copier.contents(table) for table in tables}
             parts = _compare(connection, tables, contents, window)
