@@ -98,7 +98,8 @@ def connect(
         parts = conninfo.conninfo_to_dict(target)
         raise SourceUnavailableError(
             f"the store at {parts.get('host')}:{parts.get('port')} (database {parts.get('dbname')}, "
-            f"login {parts.get('user')}) cannot be reached: {_first_line(error)}"
+            f"login {parts.get('user')}) cannot be reached: {_first_line(error)}. When it is back (or its "
+            "address is put right), run the same command again"
         ) from None
 
 
