@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from keepline import lease
 from keepline.compute import Compute, compute_for
-from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError, UsageError
+from keepline.errors import BadDataError, KeeplineError, UsageError
 from keepline.failpoint import reach
 from keepline.ops import ModelRun
 from keepline.progress import Update
@@ -35,14 +35,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 FAILED = ("error", "fail", "runtime error")
 # Another version of these may build other rows from the same models.
-LOCKED = ("dbt-core", "dbt-adapters", "dbt-duckdb", "duckdb")
+LOCKED = ("dbt-core", "dbt-adapters", "duckdb")
+ADAPTERS = {"duckdb": "dbt-duckdb", "postgres": "dbt-postgres", "spark": "dbt-spark"}
 LOCK_FILE = PROJECT_DIR / "requirements.lock"
-LOCK_WORDS = ("could not set lock", "conflicting lock")
 
-# Parsing costs more than most builds; a process that builds several layers parses once.
 # Day by which an incremental model is replaced, if it is replaced by days.
 DAY_COLUMNS = ("load_date", "as_of_date", "score_date")
 
+# Parsing costs more than most builds; a process that builds several layers parses once.
 _manifests: dict[Path, Manifest] = {}
 
 
@@ -73,7 +73,7 @@ def build(
     yet is built from all that is loaded. Running again changes nothing.
 
     Args:
-        settings: where the compute file is.
+        settings: which engine, and where it is.
         layer: one of `LAYERS`.
         window: load dates to build.
         variables: dbt variables besides the window, such as `as_of_dates`.
@@ -87,7 +87,7 @@ def build(
     Raises:
         UsageError: there is no such layer.
         BuildFailedError: a model failed, or a data test found rows.
-        SourceUnavailableError: another process holds the compute file.
+        SourceUnavailableError: the engine is in use by another process, or out of reach.
         KeeplineError: the dbt project itself cannot be read.
     """
     if layer not in LAYERS:
@@ -125,13 +125,12 @@ def build(
             compute.release()
     if not outcome.results:
         # dbt gave up before the first model.
-        raise _unreadable(outcome.exception)
+        raise _unreadable(compute, outcome.exception)
     results = _with_rows(compute, layer, window, outcome.results)
     failed = [result for result in outcome.results if str(result.status) in FAILED]
-    if any(word in str(result.message).lower() for result in failed for word in LOCK_WORDS):
-        raise SourceUnavailableError(
-            f"{settings.compute_path} is held by another process: run again when it has ended"
-        )
+    for result in failed:
+        if refused := compute.refusal(str(result.message)):
+            raise refused
     if failed:
         raise BuildFailedError(_explain(layer, window, failed), results)
     return results
@@ -163,7 +162,7 @@ def _manifest(settings: Settings) -> Manifest:
         # Without --vars: dbt parses everything again when they differ from those of the last time.
         outcome = _invoke(settings, ["parse", *_common(settings)])
         if outcome.exception is not None or outcome.value is None:
-            raise _unreadable(outcome.exception)
+            raise _unreadable(compute_for(settings), outcome.exception)
         _manifests[key] = outcome.value
     # A copy: dbt writes into the manifest that it runs, and would build ephemeral models with the
     # variables of the run before.
@@ -176,7 +175,7 @@ def _invoke(
     manifest: Manifest | None = None,
     progress: Update | None = None,
 ) -> _Outcome:
-    _check_versions()
+    _check_versions(settings.compute)
     from dbt.cli.main import dbtRunner  # seconds to import, so only when dbt runs
 
     callbacks = [_follow(progress)] if progress else []
@@ -185,7 +184,7 @@ def _invoke(
     return _Outcome(list(getattr(done.result, "results", ())), done.exception, done.result)
 
 
-def _check_versions() -> None:
+def _check_versions(engine: str) -> None:
     """Refuse to build with other versions than the locked ones.
 
     Raises:
@@ -193,7 +192,7 @@ def _check_versions() -> None:
     """
     lock = LOCK_FILE.read_text(encoding="utf-8")
     locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
-    for name in LOCKED:
+    for name in (*LOCKED, ADAPTERS[engine]):
         if version(name) != locked[name]:
             raise UsageError(
                 f"{name} {version(name)} is installed, and this project is built with {locked[name]}: "
@@ -250,6 +249,7 @@ def _profile_environment(settings: Settings) -> Iterator[None]:
         "KEEPLINE_OPERATOR": settings.operator,
         "KEEPLINE_COMPUTE_MEMORY_LIMIT": settings.compute_memory_limit,
         "KEEPLINE_COMPUTE_THREADS": str(settings.compute_threads),
+        **compute_for(settings).dbt_environment(),
     }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
@@ -321,13 +321,13 @@ def _explain(layer: str, window: Window, failed: list[Any]) -> str:
 
 def _without_values(message: str) -> str:
     """Take the values out of a database's words: a failed cast or constraint quotes the row."""
-    if any(kind in message for kind in ("Conversion Error", "Constraint Error", "Invalid Input")):
+    # PostgreSQL's own place for them.
+    message = re.sub(r"\b(DETAIL|CONTEXT):.*", "", message)
+    if any(kind in message for kind in ("Conversion Error", "Constraint Error", "Invalid Input", "invalid input")):
         message = re.sub(r"'[^']*'|\"[^\"]*\"", "<value>", message)
     return re.sub(r"\d{7,}", "<digits>", message)
 
 
-def _unreadable(exception: BaseException | None) -> KeeplineError:
+def _unreadable(compute: Compute, exception: BaseException | None) -> KeeplineError:
     reason = str(exception).strip() if exception else "it selected nothing"
-    if any(word in reason.lower() for word in LOCK_WORDS):
-        return SourceUnavailableError(f"the compute file is held by another process: {reason}")
-    return KeeplineError(f"dbt stopped before the first model: {reason}")
+    return compute.refusal(reason) or KeeplineError(f"dbt stopped before the first model: {reason}")

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
         operator: which file of `operators/` describes the source systems.
         timezone: the operator's zone; business days are its local days.
         compute: engine that runs dbt.
+        compute_dsn: PostgreSQL database of the engine `postgres`; empty means one on the store's server.
         compute_memory_limit: memory that DuckDB may take, as DuckDB writes it ("2GB").
         compute_threads: threads of DuckDB and LightGBM.
         store_dsn: PostgreSQL of the store as the pipeline's login; empty means the embedded server.
@@ -64,7 +65,8 @@ class Settings(BaseSettings):
     home: Path = HOME
     operator: str = "demo"
     timezone: str = "Asia/Shanghai"
-    compute: Literal["duckdb"] = "duckdb"
+    compute: Literal["duckdb", "postgres", "spark"] = "duckdb"
+    compute_dsn: SecretStr = SecretStr("")
     compute_memory_limit: str = "2GB"
     compute_threads: int = 2
     store_dsn: SecretStr = SecretStr("")

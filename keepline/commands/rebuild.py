@@ -1,13 +1,14 @@
-"""`keepline rebuild`: the compute file is made anew from landing and the kept scores.
+"""`keepline rebuild`: what compute holds is made anew from landing and the kept scores.
 
-It is made in a folder of its own and takes the old file's place in one move when it is complete, so that
-a rebuild which dies changes nothing. Whatever is in the compute file can be made again: it is never the
-only copy of anything.
+It is made apart (a file in a folder of its own, or a database of its own) and takes the old one's place in
+one move when it is complete, so that a rebuild which dies changes nothing. Whatever is in compute can be
+made again: it is never the only copy of anything.
 """
 
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,9 +19,9 @@ from keepline.build import build as build_layer
 from keepline.commands.backfill import ONE_DAY, last_done
 from keepline.commands.context import stage
 from keepline.commands.modelling import SCORE_TABLE, score_columns
-from keepline.compute.duckdb import LOGS, DuckDBCompute
+from keepline.compute import compute_for
 from keepline.contract import LOAD_DATE, load_contract
-from keepline.errors import UsageError
+from keepline.errors import KeeplineError, UsageError
 from keepline.failpoint import reach
 from keepline.progress import progress
 from keepline.settings import Settings
@@ -30,21 +31,21 @@ SCORE_DATE = "score_date"
 
 
 def rebuild(settings: Settings) -> None:
-    """Make the compute file anew and put it in the place of the old one, damaged or not.
+    """Make anew what compute holds and put it in the place of the old, damaged or not.
 
     Features are left out: no mart reads them, and scoring and training build those that they need.
 
     Raises:
         UsageError: nothing has landed.
-        KeeplineError: landing or a score file is damaged, or a model fails; the old file stays.
+        KeeplineError: landing or a score file is damaged, or a model fails; the old stays.
     """
     landed = _landed_window(settings)
     with lease.hold(settings, "rebuild", str(landed)), stage(settings, "rebuild", landed) as clock:
         with store.connect(settings) as connection:
             loaded = last_done(connection, "load") or landed.last_date
             built = last_done(connection, "build core") or loaded
-        apart = _apart(settings)
         try:
+            apart = _apart(settings)
             clock.rows = _load(apart, landed.from_date, built)
             _build(apart, "core", Window(landed.from_date, built + ONE_DAY))
             days = _load_scores(apart)
@@ -52,13 +53,14 @@ def rebuild(settings: Settings) -> None:
             # Loaded, but not built so far: the next run goes on from there.
             if loaded > built:
                 clock.rows += _load(apart, built + ONE_DAY, loaded)
-            _check_point(apart)
             reach("rebuild.complete")
             with lease.committing():
-                _take_the_place(settings, apart)
+                compute_for(settings).take_place(apart)
         finally:
             shutil.rmtree(_folder(settings), ignore_errors=True)
-        clock.message = f"{days} score dates; the old file is gone"
+            with suppress(KeeplineError):  # the next rebuild drops it
+                compute_for(settings).drop_apart()
+        clock.message = f"{days} score dates; what was there before is gone"
 
 
 def _landed_window(settings: Settings) -> Window:
@@ -81,7 +83,7 @@ def _folder(settings: Settings) -> Path:
 
 
 def _apart(settings: Settings) -> Settings:
-    """Return settings whose compute file is a new one, all else being the operator's own."""
+    """Return settings whose compute is a new one, all else being the operator's own."""
     folder = _folder(settings)
     # What a killed rebuild left behind.
     shutil.rmtree(folder, ignore_errors=True)
@@ -94,24 +96,15 @@ def _apart(settings: Settings) -> Settings:
         (apart.exchange_dir, settings.exchange_dir),
     ):
         mine.symlink_to(own, target_is_directory=True)
-    return apart
+    return compute_for(settings).apart(apart)
 
 
-def _take_the_place(settings: Settings, apart: Settings) -> None:
-    # The logs first: they belong to the old file and must not be read into the new one.
-    for end in LOGS:
-        settings.compute_path.with_name(f"{settings.compute_path.name}.{end}").unlink(
-            missing_ok=True
-        )
-    apart.compute_path.replace(settings.compute_path)
-
-
-# -- the steps of a run, on the new file -----------------------------------------------------------
+# -- the steps of a run, apart --------------------------------------------------------------------
 
 
 def _load(apart: Settings, first: date, last: date) -> int:
     with progress("load") as update:
-        rows = DuckDBCompute(apart).load(
+        rows = compute_for(apart).load(
             load_contract(apart.dbt_dir), Window(first, last + ONE_DAY), update
         )
     return sum(rows.values())
@@ -132,12 +125,7 @@ def _load_scores(apart: Settings) -> int:
         for path in scores_dir.glob(f"{SCORE_DATE}=*")
     )
     files = {day: path for day in days if (path := current_scores(scores_dir, day)) is not None}
-    DuckDBCompute(apart).replace_partition(
+    compute_for(apart).replace_partition(
         SCORE_TABLE, score_columns(apart.dbt_dir), list(files.values()), SCORE_DATE, list(files)
     )
     return len(files)
-
-
-def _check_point(apart: Settings) -> None:
-    """Bring all into the one file that is moved."""
-    DuckDBCompute(apart).execute("checkpoint")

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import duckdb
 
 from keepline.contract import Contract
-from keepline.errors import BadDataError
+from keepline.errors import BadDataError, SourceUnavailableError
 from keepline.progress import Update
+from keepline.settings import Settings
 from keepline.window import Window
 
 
@@ -30,12 +31,12 @@ class Compute(Protocol):
 
     Its contents can be rebuilt from landing at any time; it is never the only copy of anything.
     Whatever the engine, DuckDB reads it: what keepline itself asks is written once, in DuckDB's SQL.
-
-    Attributes:
-        place: where the contents are, for people.
     """
 
-    place: str
+    @property
+    def place(self) -> str:
+        """Where the contents are, for people."""
+        ...
 
     def exists(self) -> bool:
         """Whether anything was ever loaded; asking makes nothing."""
@@ -57,6 +58,13 @@ class Compute(Protocol):
 
     def damage(self, error: BaseException) -> ComputeDamagedError | None:
         """Return what to tell a person when an error says that the contents are damaged, else None."""
+        ...
+
+    def refusal(self, text: str) -> SourceUnavailableError | None:
+        """Return what to tell a person when an error's text says that the engine cannot be had now.
+
+        It may be in use by another process, or out of reach.
+        """
         ...
 
     def load(
@@ -115,6 +123,10 @@ class Compute(Protocol):
         """Make the tables that are missing: data type by column, by `schema.name`."""
         ...
 
+    def dbt_environment(self) -> dict[str, str]:
+        """Return what profiles.yml reads from the environment besides keepline's own settings."""
+        ...
+
     def release(self) -> None:
         """Let go of what dbt holds of the engine in this process, after dbt has run."""
         ...
@@ -125,4 +137,20 @@ class Compute(Protocol):
 
     def execute(self, sql: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
         """Run a statement of DuckDB's SQL and return its rows, if it has any."""
+        ...
+
+    def apart(self, settings: Settings) -> Settings:
+        """Return settings with a new and empty place for a rebuild; what a killed one left is gone.
+
+        Args:
+            settings: the operator's, with another home.
+        """
+        ...
+
+    def take_place(self, settings: Settings) -> None:
+        """Let what was built with the settings of `apart` take this place, in one move."""
+        ...
+
+    def drop_apart(self) -> None:
+        """Drop what `apart` made and `take_place` did not take."""
         ...

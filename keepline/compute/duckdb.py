@@ -17,6 +17,7 @@ import duckdb
 
 from keepline import lease
 from keepline.compute.base import ComputeDamagedError
+from keepline.compute.exporting import export
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError
 from keepline.failpoint import reach
@@ -26,6 +27,7 @@ from keepline.settings import Settings
 from keepline.window import Window
 
 SQL_TYPES = {"text": "varchar"}
+LOCK_WORDS = ("could not set lock", "conflicting lock")
 # The log of changes beside the file; the last two exist while it is folded into the file.
 LOGS = ("wal", "wal.checkpoint", "wal.recovery")
 # What DuckDB says of a file, or of its log, that is not what it wrote.
@@ -240,6 +242,18 @@ class DuckDBCompute:
             environment.close()
         DuckDBConnectionManager.close_all_connections()
 
+    def dbt_environment(self) -> dict[str, str]:
+        """The profile knows the file by keepline's own settings."""
+        return {}
+
+    def refusal(self, text: str) -> SourceUnavailableError | None:
+        """Return what to tell a person when an error's text says that another process has the file."""
+        if not any(word in text.lower() for word in LOCK_WORDS):
+            return None
+        return SourceUnavailableError(
+            f"{self.place} is held by another process: run again when it has ended"
+        )
+
     def damage(self, error: BaseException) -> ComputeDamagedError | None:
         """Return what to tell a person when an error says that the file is damaged, else None."""
         if isinstance(error, ComputeDamagedError) or not DAMAGED.search(str(error)):
@@ -248,26 +262,29 @@ class DuckDBCompute:
 
     def export(self, sql: str, path: Path) -> int:
         """Write the rows of a query to one Parquet file, in the query's order."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # One name, so that the next run writes over what a killed one left.
-        draft = path.with_name(f".{path.name}.draft")
-        quoted = str(draft).replace("'", "''")
-        try:
-            with self.connection() as connection:
-                row = connection.execute(
-                    f"copy ({sql}) to '{quoted}' (format parquet, compression zstd)"
-                ).fetchone()
-                reach("export.drafted")
-                # With the compute file still open: nobody else writes this draft.
-                draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-        return int(row[0]) if row else 0
+        return export(self.connection(), sql, path)
 
     def execute(self, sql: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows, if it has any."""
         with self.connection() as connection:
             return connection.execute(sql, parameters).fetchall()
+
+    def apart(self, settings: Settings) -> Settings:
+        """Return the settings as they are: another home has another file."""
+        return settings
+
+    def take_place(self, settings: Settings) -> None:
+        """Put the file of other settings in the place of this one."""
+        other = DuckDBCompute(settings)
+        # Bring all into the one file that is moved.
+        other.execute("checkpoint")
+        # The logs first: they belong to the old file and must not be read into the new one.
+        for end in LOGS:
+            self._path.with_name(f"{self._path.name}.{end}").unlink(missing_ok=True)
+        other._path.replace(self._path)
+
+    def drop_apart(self) -> None:
+        """The file goes with the folder that it was made in."""
 
 
 def _make_table(

@@ -11,25 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import duckdb
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import sql
 
 from keepline import lease, store
+from keepline.compute.attach import attach_postgres
 from keepline.errors import BadDataError, SourceUnavailableError, UsageError
 from keepline.ops import Connection
 from keepline.release.published import PublishedTable
 from keepline.release.tables import STORE
-
-SECRET_PARTS = {
-    "host": "host",
-    "port": "port",
-    "dbname": "database",
-    "user": "user",
-    "password": "password",
-}
 
 
 @dataclass(frozen=True)
@@ -126,24 +118,9 @@ class Copier:
         )
 
     def attach(self, dsn: str) -> None:
-        """Connect DuckDB to the store; the password goes into no statement that can be logged."""
-        import duckdb_extension_postgres_scanner as packaged
-
-        extension = next(Path(packaged.__file__).parent.rglob("*.duckdb_extension"))
-        self._duck.execute(f"load '{extension}'")
-        parts = {key: str(value) for key, value in conninfo.conninfo_to_dict(dsn).items()}
-        secret = ", ".join(
-            f"{word} {_literal(parts.pop(key))}"
-            for key, word in SECRET_PARTS.items()
-            if key in parts
-        )
-        rest = conninfo.make_conninfo(**parts)
+        """Connect DuckDB to the store; see `attach_postgres`."""
         try:
-            self._duck.execute(f"create or replace secret keepline_store (type postgres, {secret})")
-            self._duck.execute(
-                f"attach {_literal(rest)} as store_pg (type postgres, secret keepline_store,"
-                f" schema '{STORE}')"
-            )
+            attach_postgres(self._duck, dsn, "store_pg", STORE)
         except duckdb.Error:
             raise SourceUnavailableError("DuckDB cannot reach the store: stage again") from None
 
@@ -246,10 +223,6 @@ class Copier:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,7 @@
     Use in a model:
         config(**replace_window())                        the run's load dates
         config(**replace_dates('as_of_date', 'as_of_dates'))   the days of a list variable
-        config(**replace_rows("month_start >= ..."))      rows by a predicate
+        config(**replace_rows('month_start', "month_start >= ..."))    rows by a predicate
 
     What `keepline stage` noted of the periods' contents is forgotten with them.
 
@@ -16,20 +16,20 @@
 #}
 {% macro replace_window(period_column='load_date') -%}
     {{ return(replace_rows(
-        "{{ in_window('" ~ period_column ~ "') }}", "{{ in_window('period') }}"
+        period_column, "{{ in_window('" ~ period_column ~ "') }}", "{{ in_window('period') }}"
     )) }}
 {%- endmacro %}
 
 {% macro replace_dates(period_column, variable) -%}
-    {{ return(replace_rows("{{ in_dates('" ~ period_column ~ "', '" ~ variable ~ "') }}")) }}
+    {{ return(replace_rows(period_column, "{{ in_dates('" ~ period_column ~ "', '" ~ variable ~ "') }}")) }}
 {%- endmacro %}
 
-{% macro replace_rows(predicate, forgotten='1 = 1') -%}
-    {{ return(adapter.dispatch('replace_rows', 'keepline')(predicate, forgotten)) }}
+{% macro replace_rows(period_column, predicate, forgotten='1 = 1') -%}
+    {{ return(adapter.dispatch('replace_rows', 'keepline')(period_column, predicate, forgotten)) }}
 {%- endmacro %}
 
 {# DuckDB and PostgreSQL: the deletes run inside the model's own transaction. #}
-{% macro default__replace_rows(predicate, forgotten) -%}
+{% macro default__replace_rows(period_column, predicate, forgotten) -%}
     {{ return({
         'materialized': 'incremental',
         'incremental_strategy': 'append',
@@ -40,6 +40,13 @@
             ~ "{% if is_incremental() %} and " ~ forgotten ~ "{% endif %}",
         ],
     }) }}
+{%- endmacro %}
+
+{# PostgreSQL finds a period's rows by an index, DuckDB by what it knows of its blocks. #}
+{% macro postgres__replace_rows(period_column, predicate, forgotten) -%}
+    {%- set config = default__replace_rows(period_column, predicate, forgotten) -%}
+    {%- do config.update({'indexes': [{'columns': [period_column]}]}) -%}
+    {{ return(config) }}
 {%- endmacro %}
 
 {#

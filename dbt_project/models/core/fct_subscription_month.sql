@@ -5,7 +5,7 @@
 -- happened by then. A loss that becomes known later restates its month and those after it: each
 -- run rewrites from the earliest month that has changed to the last one.
 
-{{ config(**replace_rows("month_start >= {{ first_changed_month() }}")) }}
+{{ config(**replace_rows('month_start', "month_start >= {{ first_changed_month() }}")) }}
 
 {%- set first_month = first_changed_month() %}
 

@@ -1,7 +1,7 @@
 -- Grain: one row per subscription in service at the end of a month and that month, once the
 -- month has ended. What mart_rfm_month scores.
 
-{{ config(**replace_rows("month_start >= {{ first_rfm_month() }}")) }}
+{{ config(**replace_rows('month_start', "month_start >= {{ first_rfm_month() }}")) }}
 
 {%- set first_month = first_rfm_month() %}
 

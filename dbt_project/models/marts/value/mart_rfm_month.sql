@@ -2,7 +2,7 @@
 -- Recency and frequency (90 days) up to the month's last day and money of the three calendar months
 -- that end with it, all as known now; scores 1 (worst) to 5 within brand and payment type.
 
-{{ config(**replace_rows("month_start >= {{ first_rfm_month() }}")) }}
+{{ config(**replace_rows('month_start', "month_start >= {{ first_rfm_month() }}")) }}
 
 {%- set first_month = first_rfm_month() %}
 
