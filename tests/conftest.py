@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import psycopg
 import pytest
+from engines import ENGINES, Engine, engine_of
 from scoreboard import CASE, TALLY, Scoreboard
 
 from keepline.embedded import EmbeddedPostgres
@@ -85,6 +86,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
         connection.execute("select pg_reload_conf()")
     yield server
     server.remove()
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Return the settings of each compute engine in turn."""
+    return engine_of(request.param, lambda: request.getfixturevalue("postgres"))
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from typing import Any
 import duckdb
 import pytest
 from conftest import SECRETS
-from dbt.cli.main import dbtRunner
+from engines import Engine, forget, run_unit_tests
 
 from keepline.build import BuildFailedError, build
-from keepline.compute.duckdb import DuckDBCompute
+from keepline.compute import compute_for
 from keepline.contract import Column, load_contract
 from keepline.errors import BadDataError, UsageError
 from keepline.release.published import from_manifest
@@ -34,12 +34,12 @@ WHOLE = Window(D1, D5 + timedelta(days=1))
 
 
 class Warehouse:
-    """An operator's landing and compute file, empty at first."""
+    """An operator's landing and compute engine, empty at first."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.contract = load_contract(settings.dbt_dir)
-        self.compute = DuckDBCompute(settings)
+        self.compute = compute_for(settings)
 
     def land(self, rows: list[tuple[str, date, dict[str, Any]]]) -> None:
         """Write rows (table, load date, values) as extraction does; left-out columns get a default."""
@@ -82,8 +82,8 @@ class Warehouse:
         return {name: self.rows(f"select * from core.{name} order by all") for (name,) in tables}
 
     def forget(self) -> None:
-        """Remove the compute file; landing stays."""
-        self.settings.compute_path.unlink(missing_ok=True)
+        """Drop what compute holds; landing stays."""
+        forget(self.settings)
 
     def clear(self) -> None:
         self.forget()
@@ -107,9 +107,9 @@ def default(column: Column, load_date: date) -> Any:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Return settings that the tests of this file share, so that dbt parses the project once."""
-    return Settings(home=tmp_path_factory.mktemp("home"), **SECRETS)
+def home(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Settings:
+    """Return settings that the tests of an engine share, so that dbt parses the project once."""
+    return Settings(home=tmp_path_factory.mktemp(engine["compute"]), **SECRETS, **engine)
 
 
 @pytest.fixture
@@ -376,18 +376,8 @@ def test_no_published_column_is_personal(warehouse: Warehouse) -> None:
 def test_unit_tests_of_the_core_pass(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     # dbt asks the tables that a unit test replaces for their columns.
     warehouse.run(Window.day(D1))
-    monkeypatch.setenv("KEEPLINE_HOME", str(warehouse.settings.home))
-    project = ("--project-dir", "--profiles-dir")
-    parsed = str(warehouse.settings.home / "dbt_target" / "demo")
 
-    done = dbtRunner().invoke(
-        [
-            *("test", "--quiet", "--select", "test_type:unit,path:models/core"),
-            *(word for option in project for word in (option, str(warehouse.settings.dbt_dir))),
-            *("--target", "duckdb", "--target-path", parsed, "--log-path", parsed),
-        ]
-    )
-    warehouse.compute.release()
+    passed, said = run_unit_tests(warehouse.settings, monkeypatch, "core")
 
-    assert done.success, done.exception or [r.message for r in done.result if r.status != "pass"]
-    assert len(done.result) >= 14
+    assert said == []
+    assert passed >= 14

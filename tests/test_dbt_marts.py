@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from dbt.cli.main import dbtRunner
+from engines import Engine, run_unit_tests
 from warehouse import Row, Rows, Warehouse, at
 from warehouse_rows import (
     AS_OF,
@@ -66,21 +66,21 @@ def spring() -> Rows:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the home that every warehouse of this file has in turn."""
-    return tmp_path_factory.mktemp("marts") / "home"
+def home(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Path:
+    """Return the home that every warehouse of this file and engine has in turn."""
+    return tmp_path_factory.mktemp(f"marts_{engine['compute']}") / "home"
 
 
 @pytest.fixture
-def warehouse(home: Path) -> Warehouse:
+def warehouse(home: Path, engine: Engine) -> Warehouse:
     """Return an empty warehouse."""
-    return Warehouse(home)
+    return Warehouse(home, engine)
 
 
 @pytest.fixture(scope="module")
-def whole(home: Path) -> dict[str, list[Row]]:
+def whole(home: Path, engine: Engine) -> dict[str, list[Row]]:
     """Return the marts of half a year as one wide window makes them."""
-    warehouse = half_a_year(Warehouse(home))
+    warehouse = half_a_year(Warehouse(home, engine))
     warehouse.build("core", FIRST_DAY, LAST_DAY)
     warehouse.build("marts", FIRST_DAY, LAST_DAY)
     return contents(warehouse)
@@ -232,24 +232,12 @@ def test_each_combination_of_scores_has_one_name():
     assert (names["LOYAL"], names["POTENTIAL_LOYALIST"], names["OTHER"]) == (15, 35, 10)
 
 
-def test_unit_tests_of_features_and_marts_pass(warehouse, home, monkeypatch):
+def test_unit_tests_of_features_and_marts_pass(warehouse, monkeypatch):
     # dbt asks the tables that a unit test replaces for their columns.
     for layer in ("core", "features", "marts"):
         warehouse.build(layer, AS_OF, AS_OF)
-    monkeypatch.setenv("KEEPLINE_HOME", str(home))
-    where, parsed = str(warehouse.settings.dbt_dir), str(home / "dbt_target" / "demo")
-    options = {
-        "--project-dir": where,
-        "--profiles-dir": where,
-        "--target": "duckdb",
-        "--target-path": parsed,
-        "--log-path": parsed,
-    }
-    command = ["test", "--quiet", *(word for option in options.items() for word in option)]
-    for layer in ("features", "marts"):
-        command += ["--select", f"test_type:unit,path:models/{layer}"]
-    done = dbtRunner().invoke(command)
-    warehouse.compute.release()
 
-    assert done.success, done.exception or [r.message for r in done.result if r.status != "pass"]
-    assert len(done.result) >= 12
+    passed, said = run_unit_tests(warehouse.settings, monkeypatch, "features", "marts")
+
+    assert said == []
+    assert passed >= 12

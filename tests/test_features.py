@@ -163,9 +163,9 @@ def known_then(base: Warehouse) -> list[Row]:
 def later(base: Warehouse, known_then: list[Row]) -> Iterator[Warehouse]:
     """Return the base warehouse to be told more; afterwards it knows nothing of that."""
     assert known_then
-    kept = base.save()
+    base.save()
     yield base
-    base.restore(kept)
+    base.restore()
 
 
 def digest(rows: Iterable[Row]) -> str:

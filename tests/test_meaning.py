@@ -34,9 +34,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
 @pytest.fixture
 def scratch(world: Warehouse) -> Iterator[Warehouse]:
     """Return the same warehouse to be changed; afterwards it is as before."""
-    kept = world.save()
+    world.save()
     yield world
-    world.restore(kept)
+    world.restore()
 
 
 def values(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import engines
 from conftest import SECRETS
 
 from keepline.build import build
-from keepline.compute.duckdb import DuckDBCompute
+from keepline.compute import compute_for
 from keepline.contract import Contract, load_contract
 from keepline.settings import Settings
 from keepline.window import Window
@@ -22,16 +22,16 @@ Rows = dict[str, list[Row]]
 
 
 class Warehouse:
-    """A new compute file whose raw tables tests fill with the columns that matter to them.
+    """An empty compute engine whose raw tables tests fill with the columns that matter to them.
 
-    dbt parses the project once per home and process: a test file does well to keep to one.
+    dbt parses the project once per home and process: a test file does well to keep to one per engine.
     """
 
-    def __init__(self, home: Path) -> None:
-        self.settings = Settings(home=home, **SECRETS)
+    def __init__(self, home: Path, engine: engines.Engine | None = None) -> None:
+        self.settings = Settings(home=home, **SECRETS, **(engine or {}))
         self.contract: Contract = load_contract(self.settings.dbt_dir)
-        self.compute = DuckDBCompute(self.settings)
-        self.settings.compute_path.unlink(missing_ok=True)
+        self.compute = compute_for(self.settings)
+        engines.forget(self.settings)
         # An empty landing makes every raw table.
         self.compute.load(self.contract, Window.day(date(2000, 1, 1)))
 
@@ -77,15 +77,13 @@ class Warehouse:
         with self.compute.connection() as connection:
             return connection.sql(sql).to_arrow_table().to_pylist()
 
-    def save(self) -> Path:
-        """Keep a copy of all that the warehouse holds and return where it is."""
-        kept = self.settings.compute_path.with_suffix(".kept")
-        shutil.copy(self.settings.compute_path, kept)
-        return kept
+    def save(self) -> None:
+        """Keep a copy of all that the warehouse holds."""
+        engines.save(self.settings)
 
-    def restore(self, kept: Path) -> None:
-        """Go back to a saved copy."""
-        shutil.copy(kept, self.settings.compute_path)
+    def restore(self) -> None:
+        """Go back to the copy."""
+        engines.restore(self.settings)
 
 
 def at(day: date, hour: int = 4) -> datetime:

@@ -35,7 +35,7 @@ from keepline.window import Window
 CATALOG = "compute"
 # dbt takes care that the value of a variable of such a name gets into no log and no file.
 PASSWORD_VARIABLE = "DBT_ENV_SECRET_COMPUTE_PASSWORD"  # noqa: S105
-SQL_TYPES = {"double": "double precision"}
+SQL_TYPES = {"double": "double precision", "varchar": "text"}
 # What PostgreSQL says of its files when they are not what it wrote.
 DAMAGED = re.compile(
     r"invalid page in block|could not read block|missing chunk number|unexpected chunk number"
@@ -100,6 +100,12 @@ class PostgresCompute:
             finally:
                 duck.close()
 
+    @contextmanager
+    def _server(self) -> Iterator[Connection]:
+        """Open a connection of our own in autocommit, for what DuckDB has no words for."""
+        with lease.committing(), postgres_database.connect(self._settings) as connection:
+            yield connection
+
     def _attach(self, duck: duckdb.DuckDBPyConnection) -> None:
         try:
             attach_postgres(duck, postgres_database.dsn(self._settings), CATALOG)
@@ -154,9 +160,10 @@ class PostgresCompute:
         """Replace the window's load dates in `raw`; only the window's files are looked at."""
         wanted = set(contract if tables is None else tables)
         rows = {}
-        with self.connection() as duck, postgres_database.connect(self._settings) as connection:
-            # Every table is made, also one that is not wanted: each staging view needs its own.
+        # Every table is made, also one that is not wanted: each staging view needs its own.
+        with self._server() as connection:
             _make_raw_tables(connection, contract, self.place)
+        with self.connection() as duck, self._server() as connection:
             for done, table in enumerate(contract.values(), start=1):
                 if table.name in wanted:
                     rows[table.name] = self._load_table(duck, table, window)
@@ -215,8 +222,10 @@ class PostgresCompute:
         names = ", ".join(columns)
         paths = [str(file) for file in files]
         inserted: tuple[Any, ...] | None = None
-        with self.connection() as duck, postgres_database.connect(self._settings) as connection:
+        with self._server() as connection:
             _make_table(connection, table, columns, partition_column)
+        # DuckDB sees what is there when it comes.
+        with self.connection() as duck, self._server() as connection:
             duck.begin()
             try:
                 if values:
@@ -255,7 +264,7 @@ class PostgresCompute:
 
     def make_tables(self, tables: Mapping[str, Mapping[str, str]]) -> None:
         """Make the tables that are missing, so that models can read them before they are filled."""
-        with lease.committing(), postgres_database.connect(self._settings) as connection:
+        with self._server() as connection:
             for table, columns in tables.items():
                 _make_table(connection, table, columns)
 
