@@ -33,7 +33,7 @@ FAILPOINTS: dict[str, str] = {
     "build.starting": "dbt has not run",
     "build.node": "a model, seed or test of dbt has ended",
     "build.unrecorded": "dbt has ended, and the run book does not know",
-    "rebuild.complete": "a new compute file is whole, beside the old one",
+    "rebuild.complete": "compute is made anew, beside the old one",
     "export.drafted": "rows left compute for a file that is not in its place",
     "immutable.drafted": "a snapshot, score file or manifest is on disk under a draft's name",
     "snapshot.unlisted": "a feature snapshot is written, its manifest does not list it",

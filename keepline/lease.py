@@ -133,7 +133,7 @@ def fence(connection: Connection) -> None:
 
 @contextlib.contextmanager
 def committing() -> Iterator[None]:
-    """Change files of the operator's home, or the compute file, in a `with` block; see `confirm`.
+    """Change files of the operator's home, or what compute holds, in a `with` block; see `confirm`.
 
     No other run takes over before its end, not even from a process that stands still in it.
     """

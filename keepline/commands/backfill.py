@@ -239,9 +239,9 @@ def _backfill(
 
 
 def _rebuild() -> None:
-    """Make the compute file anew from landing and the kept scores, when it is damaged or gone.
+    """Make anew what compute holds, from landing and the kept scores, when it is damaged or gone.
 
-    The old file is replaced when the new one is complete; until then nothing has changed. What readers
+    The old is replaced when the new is complete; until then nothing has changed. What readers
     see is in the store and stays as it is.
 
     Example: keepline rebuild

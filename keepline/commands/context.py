@@ -72,12 +72,12 @@ def stage(settings: Settings, verb: str, window: Window) -> Iterator[Clock]:
     """Time a stage, print one line and write it to `ops.stage_run`, also when it fails.
 
     Stages that write hold the operator's lease for their length, and begin by clearing away what a
-    killed run left in the compute file's log.
+    killed run left half done in compute.
 
     Raises:
         SourceUnavailableError: another run is at work, or took over from this one.
         OutOfRoomError: a disk or the memory is full.
-        ComputeDamagedError: the compute file cannot be read.
+        ComputeDamagedError: compute cannot be read.
     """
     clock = Clock()
     started = time.perf_counter()

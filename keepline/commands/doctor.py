@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from keepline import store
 from keepline.commands import demo
+from keepline.compute import compute_for
 from keepline.contract import load_contract
 from keepline.errors import KeeplineError
 from keepline.extract.operator import load_operator
@@ -116,6 +117,12 @@ def _store(settings: Settings) -> Iterator[str]:
         yield f"PostgreSQL {server} at {place.host}:{place.port}, database {place.dbname}"
 
 
+def _compute(settings: Settings) -> Iterator[str]:
+    compute = compute_for(settings)
+    holds = "holds what was loaded" if compute.exists() else "nothing was loaded yet"
+    yield f"{settings.compute}: {compute.place}, {holds}"
+
+
 CHECKS: tuple[tuple[str, Callable[[Settings], Iterator[str]]], ...] = (
     ("packages", _python),
     ("lightgbm", _model_library),
@@ -124,4 +131,5 @@ CHECKS: tuple[tuple[str, Callable[[Settings], Iterator[str]]], ...] = (
     ("contract", _contract),
     ("operator", _operator),
     ("store", _store),
+    ("compute", _compute),
 )

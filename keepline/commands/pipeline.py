@@ -98,10 +98,10 @@ def load(settings: Settings, window: Window) -> None:
 
 
 def _expect_compute(settings: Settings, window: Window) -> None:
-    """Refuse to begin a new compute file with less than was loaded into the old one.
+    """Refuse to begin anew in compute with less than was loaded before.
 
     Raises:
-        BadDataError: the file is gone, and the window is only a part of what it held.
+        BadDataError: what it held is gone, and the window is only a part of that.
     """
     compute = compute_for(settings)
     if compute.exists():

@@ -83,7 +83,7 @@ def examine(settings: Settings, window: Window, *, recopy: bool = False) -> None
         SourceUnavailableError: the store cannot be reached, or another run is at work.
     """
     started = time.perf_counter()
-    # It writes nothing, but a stage that runs meanwhile would find the compute file taken, or change it.
+    # It writes nothing, but a stage that runs meanwhile would find compute taken, or change it.
     with lease.hold(settings, "verify", str(window)):
         hops = recount(settings, window)
         damaged = hops[-1].damaged_parts
@@ -113,7 +113,7 @@ def recount(settings: Settings, window: Window) -> list[Hop]:
 
     Raises:
         UsageError: the store was never migrated.
-        SourceUnavailableError: the store cannot be reached, or another process holds the compute file.
+        SourceUnavailableError: the store cannot be reached, or another process holds compute.
     """
     contract = load_contract(settings.dbt_dir)
     with store.connect(settings) as connection, _compute(settings) as (duck, is_attached):
@@ -129,7 +129,7 @@ def recount(settings: Settings, window: Window) -> list[Hop]:
 
 @contextmanager
 def _compute(settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
-    """Open the compute file if there is one: opening would make it."""
+    """Open compute if it holds anything: opening would make it."""
     compute = compute_for(settings)
     if compute.exists():
         with compute.connection() as duck:

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from keepline.compute import compute_for
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.recount.landed import CONTENT, Landed, figures_sql, named
 from keepline.recount.outcome import ROWS, Difference, Hop, compared, over
@@ -117,13 +118,13 @@ def recount_compute(
     Args:
         settings: where compute is.
         contract: tables of the contract.
-        duck: the open compute file.
+        duck: DuckDB that reads compute.
         landed: what landing holds, and of which window.
-        is_attached: there is a compute file; without one all of it is missing.
+        is_attached: compute holds something; without it all is missing.
     """
     raw, facts = Hop("raw"), Hop("facts")
     if not is_attached:
-        told = f"there is no compute file {settings.compute_path.name}"
+        told = f"nothing was loaded into {compute_for(settings).place}"
         raw.told = told
         facts.told = "not counted"
         raw.differences.append(Difference("raw", "all tables", None, told, "keepline rebuild"))

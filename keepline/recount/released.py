@@ -62,9 +62,9 @@ def recount_release(
 
     Args:
         connection: of the store, as the pipeline's login.
-        duck: the open compute file.
+        duck: DuckDB that reads compute.
         window: load dates.
-        is_attached: there is a compute file.
+        is_attached: compute holds something.
     """
     hop = Hop("release")
     shown = _shown(connection, duck, is_attached=is_attached)

@@ -36,7 +36,7 @@ class Copier:
     """Reads candidate tables from DuckDB and writes their parts to the store.
 
     Args:
-        duck: open compute file.
+        duck: DuckDB that reads compute.
         connection: of the store, only asked how SQL is quoted and whether the store still lives.
     """
 

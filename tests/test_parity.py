@@ -1,0 +1,244 @@
+"""One simulated operator through each compute engine: the same rows in every table, and the same release.
+
+A third engine is one more name in `engines.ENGINES`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psycopg
+import pytest
+from conftest import SECRETS
+from engines import ENGINES, engine_of
+from models_ml_rows import write_labels
+from psycopg import sql
+
+from keepline import store
+from keepline.commands import modelling, pipeline
+from keepline.compute import compute_for
+from keepline.embedded import EmbeddedPostgres
+from keepline.settings import Settings
+from keepline.simulator import simulate
+from keepline.window import Window
+from models_ml.churn import batch
+from models_ml.churn.model import LabelParams, TrainingParams
+
+START = date(2026, 1, 1)
+SUBSCRIBERS, DAYS = 200, 135
+LAST = START + timedelta(days=DAYS - 1)
+# Days with three full months before them.
+AS_OF_DATES = [LAST - timedelta(days=days) for days in (42, 28, 14)]
+HISTORY, DAY = Window(START, LAST), Window.day(LAST)
+REFERENCE = ENGINES[0]
+LAYERS = ("raw", "seeds", "core", "features", "ml", "marts")
+# Model outputs: the same sum added in another order may end in another digit.
+TOLERANCE = 1e-9
+
+Rows = list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A simulated operator whose days have landed, and its warehouses by engine."""
+
+    folder: Path
+    server: EmbeddedPostgres
+
+    def extract(self) -> None:
+        """Land the history, then its last day: no engine takes part in that."""
+        settings = self._settings("landed", REFERENCE)
+        settings.operator_home.mkdir(parents=True)
+        days = {"first_date": START, "last_date": LAST, "end_date": LAST}
+        (settings.operator_home / "simulation.json").write_text(json.dumps(days, default=str))
+        pipeline.migrate(settings)
+        for window in (HISTORY, DAY):
+            pipeline.extract(settings, window)
+
+    def warehouse(self, engine: str) -> Settings:
+        """Build and publish with an engine: a history, then its last day as a daily run does it."""
+        shutil.copytree(self.folder / "landed", self.folder / engine)
+        settings = self._settings(engine, engine)
+        for window in (HISTORY, DAY):
+            pipeline.load(settings, window)
+            pipeline.build(settings, "core", window)
+        train(settings)
+        pipeline.build(settings, "features", DAY)
+        modelling.score(settings, LAST)
+        for window in (HISTORY, DAY):
+            pipeline.build(settings, "marts", window)
+        pipeline.stage_release(settings, DAY)
+        pipeline.audit(settings, DAY)
+        pipeline.publish(settings, DAY)
+        return settings
+
+    def _settings(self, home: str, engine: str) -> Settings:
+        database = sql.Identifier(f"parity_{home}")
+        with psycopg.connect(self.server.dsn("postgres"), autocommit=True) as connection:
+            template = sql.Identifier("template0" if home == "landed" else "parity_landed")
+            connection.execute(
+                sql.SQL("create database {} template {}").format(database, template)
+            )
+        return Settings(
+            home=self.folder / home,
+            store_dsn=self.server.dsn(f"parity_{home}"),
+            **SECRETS,
+            **engine_of(engine, lambda: self.server),
+        )
+
+
+def train(settings: Settings) -> None:
+    """Train on features of this engine; who leaves is invented, as in so few days too few do."""
+    compute, known_on = compute_for(settings), HISTORY.last_date
+    snapshots = modelling._snapshots(settings, compute, AS_OF_DATES, known_on)
+    lines = compute.execute(
+        "select subscription_id, as_of_date from features.feat_subscription_asof order by 1, 2"
+    )
+    labels = pd.DataFrame(lines, columns=["subscription_id", "as_of_date"])
+    labels["label"] = [zlib.crc32(f"{line}".encode()) % 3 // 2 for line, _ in lines]
+    labels["matured_on"], labels["excluded_reason"] = known_on, None
+    path = settings.exchange_dir / "invented.parquet"
+    write_labels(labels, path)
+    report = batch.train(
+        [snapshot.path for snapshot in snapshots],
+        path,
+        settings.models_dir,
+        modelling._seed(compute, "feature_catalog"),
+        known_on,
+        LabelParams(7, 30),
+        TrainingParams(
+            num_threads=1,
+            test_dates=1,
+            min_positives=10,
+            min_positives_apart=10,
+            min_positives_held_out=2,
+            min_validation_auc=0,
+        ),
+    )
+    assert report.promoted, report
+
+
+@pytest.fixture(scope="module")
+def operator(
+    tmp_path_factory: pytest.TempPathFactory, postgres: EmbeddedPostgres
+) -> Iterator[Operator]:
+    folder = tmp_path_factory.mktemp("parity")
+    postgres.ensure_database("parity_operator")
+    simulate(
+        postgres.dsn("parity_operator"),
+        folder / "drops",
+        folder / "truth",
+        subscribers=SUBSCRIBERS,
+        days=DAYS,
+        seed=3,
+        start=START,
+        mornings=0,
+        extractor_password=SECRETS["extractor_password"],
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        login = ("extractor", SECRETS["extractor_password"])
+        patch.setenv("KEEPLINE_DEMO_DSN", postgres.dsn("parity_operator", *login))
+        patch.setenv("KEEPLINE_DEMO_DROPS", str(folder / "drops"))
+        operator = Operator(folder, postgres)
+        operator.extract()
+    yield operator
+
+
+@pytest.fixture(scope="module")
+def reference(operator: Operator) -> Settings:
+    return operator.warehouse(REFERENCE)
+
+
+@pytest.mark.parametrize("engine", ENGINES[1:])
+def test_every_engine_gives_the_same_rows(
+    operator: Operator,
+    reference: Settings,
+    engine: str,
+    tally: Callable[[str, int, int], None],
+) -> None:
+    other = operator.warehouse(engine)
+
+    expected, found = tables(reference), tables(other)
+
+    assert found == expected
+    differing = {}
+    for name in expected:
+        left, right = rows(reference, name), rows(other, name)
+        if unequal := differences(left, right):
+            differing[name] = unequal
+    tally(f"tables equal on {engine} and {REFERENCE}", len(expected) - len(differing), len(expected))
+    assert differing == {}
+    assert published(other) == published(reference)
+
+
+def test_what_is_compared_is_there(reference: Settings) -> None:
+    counts = {name: len(rows(reference, name)) for name in tables(reference)}
+
+    assert {name.split(".")[0] for name in counts} == {*LAYERS}
+    # The demo gives all of the contract's tables; a model has scored.
+    assert [name for name, count in counts.items() if not count and not may_be_empty(name)] == []
+    scored = [row for row in rows(reference, "ml.fct_churn_score") if row[2] is not None]
+    assert len(scored) > SUBSCRIBERS // 2
+
+
+def may_be_empty(name: str) -> bool:
+    return name in {"core.key_change", "core.set_aside"}
+
+
+def tables(settings: Settings) -> dict[str, list[str]]:
+    """Return the columns of every table that is built, by name."""
+    found = compute_for(settings).execute(
+        "select table_schema || '.' || table_name, list(column_name order by ordinal_position)"
+        f" from information_schema.columns where table_schema in {LAYERS} group by 1 order by 1"
+    )
+    return dict(found)
+
+
+def rows(settings: Settings, name: str) -> Rows:
+    """Return the rows of a table, sorted by everything but its model outputs."""
+    with compute_for(settings).connection() as duck:
+        types = duck.sql(f"select * from {name} limit 0").types
+        exact = [str(i) for i, kind in enumerate(types, start=1) if str(kind) != "DOUBLE"]
+        return duck.execute(f"select * from {name} order by {', '.join(exact)}").fetchall()
+
+
+def differences(left: Rows, right: Rows) -> list[str]:
+    """Return some pairs of rows that are not the same, or that one side has more."""
+    if len(left) != len(right):
+        return [f"{len(left)} and {len(right)} rows"]
+    pairs = [(a, b) for a, b in zip(left, right, strict=True) if not same(a, b)]
+    return [f"{len(pairs)} rows", *map(str, pairs[:3])] if pairs else []
+
+
+def same(left: tuple[Any, ...], right: tuple[Any, ...]) -> bool:
+    return all(
+        math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=0)
+        if isinstance(a, float) and isinstance(b, float)
+        else a == b
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def published(settings: Settings) -> dict[str, tuple[Any, ...]]:
+    """Return count and content of all that readers see."""
+    with store.connect(settings, "bi_reader") as connection:
+        names = connection.execute(
+            "select table_schema || '.' || table_name from information_schema.views"
+            " where table_schema in ('mart', 'star') order by 1"
+        ).fetchall()
+        return {
+            name: connection.execute(
+                "select count(*), sum(hashtextextended((to_jsonb(t) - 'release_id')::text, 0)::numeric)"
+                f" from {name} as t".encode()
+            ).fetchone()
+            for (name,) in names
+        }
