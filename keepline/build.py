@@ -323,7 +323,10 @@ def _without_values(message: str) -> str:
     """Take the values out of a database's words: a failed cast or constraint quotes the row."""
     # PostgreSQL's own place for them.
     message = re.sub(r"\b(DETAIL|CONTEXT):.*", "", message)
-    if any(kind in message for kind in ("Conversion Error", "Constraint Error", "Invalid Input", "invalid input")):
+    if any(
+        kind in message
+        for kind in ("Conversion Error", "Constraint Error", "Invalid Input", "invalid input")
+    ):
         message = re.sub(r"'[^']*'|\"[^\"]*\"", "<value>", message)
     return re.sub(r"\d{7,}", "<digits>", message)
 

@@ -85,9 +85,7 @@ class Operator:
         database = sql.Identifier(f"parity_{home}")
         with psycopg.connect(self.server.dsn("postgres"), autocommit=True) as connection:
             template = sql.Identifier("template0" if home == "landed" else "parity_landed")
-            connection.execute(
-                sql.SQL("create database {} template {}").format(database, template)
-            )
+            connection.execute(sql.SQL("create database {} template {}").format(database, template))
         return Settings(
             home=self.folder / home,
             store_dsn=self.server.dsn(f"parity_{home}"),
@@ -175,7 +173,9 @@ def test_every_engine_gives_the_same_rows(
         left, right = rows(reference, name), rows(other, name)
         if unequal := differences(left, right):
             differing[name] = unequal
-    tally(f"tables equal on {engine} and {REFERENCE}", len(expected) - len(differing), len(expected))
+    tally(
+        f"tables equal on {engine} and {REFERENCE}", len(expected) - len(differing), len(expected)
+    )
     assert differing == {}
     assert published(other) == published(reference)
 

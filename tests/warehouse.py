@@ -7,8 +7,8 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import engines
+import pyarrow as pa
 from conftest import SECRETS
 
 from keepline.build import build

@@ -42,9 +42,7 @@ def attach_postgres(
     rest = conninfo.make_conninfo(**parts)
     only = f", schema {_literal(schema)}" if schema else ""
     duck.execute(f"create or replace secret keepline_{name} (type postgres, {secret})")
-    duck.execute(
-        f"attach {_literal(rest)} as {name} (type postgres, secret keepline_{name}{only})"
-    )
+    duck.execute(f"attach {_literal(rest)} as {name} (type postgres, secret keepline_{name}{only})")
 
 
 def _literal(text: str) -> str:

@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import psycopg
 from psycopg import conninfo, pq, sql
 
 from keepline import lease, store
 from keepline.compute import postgres_database
 from keepline.compute.attach import attach_postgres
 from keepline.compute.base import ComputeDamagedError
-from keepline.compute.postgres_database import Connection
 from keepline.compute.exporting import export
+from keepline.compute.postgres_database import Connection
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError
 from keepline.failpoint import reach
@@ -287,7 +286,7 @@ class PostgresCompute:
         cleanup_connections()
         reset_adapters()
 
-    def export(self, sql: str, path: Path) -> int:  # noqa: F811 - the protocol's word
+    def export(self, sql: str, path: Path) -> int:
         """Write the rows of a query to one Parquet file, in the query's order."""
         return export(self.connection(), sql, path)
 

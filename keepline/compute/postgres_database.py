@@ -157,7 +157,7 @@ def _make(server: Connection, name: str) -> None:
     except psycopg.errors.InsufficientPrivilege:
         login = server.info.user
         raise UsageError(
-            f'there is no database {name}, and {login} may not make it: as an administrator, `create '
+            f"there is no database {name}, and {login} may not make it: as an administrator, `create "
             f'database "{name}" owner "{login}"`, or `alter role "{login}" createdb`, which '
             "`keepline rebuild` needs, too"
         ) from None
