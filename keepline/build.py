@@ -43,6 +43,9 @@ LOCK_FILE = PROJECT_DIR / "requirements.lock"
 DAY_COLUMNS = ("load_date", "as_of_date", "score_date")
 
 # Parsing costs more than most builds; a process that builds several layers parses once.
+# Errors whose text quotes the row.
+QUOTING = ("Conversion Error", "Constraint Error", "Invalid Input", "invalid input")
+
 _manifests: dict[Path, Manifest] = {}
 
 
@@ -320,13 +323,10 @@ def _explain(layer: str, window: Window, failed: list[Any]) -> str:
 
 
 def _without_values(message: str) -> str:
-    """Take the values out of a database's words: a failed cast or constraint quotes the row."""
+    """Take the values out of a database's words."""
     # PostgreSQL's own place for them.
     message = re.sub(r"\b(DETAIL|CONTEXT):.*", "", message)
-    if any(
-        kind in message
-        for kind in ("Conversion Error", "Constraint Error", "Invalid Input", "invalid input")
-    ):
+    if any(kind in message for kind in QUOTING):
         message = re.sub(r"'[^']*'|\"[^\"]*\"", "<value>", message)
     return re.sub(r"\d{7,}", "<digits>", message)
 

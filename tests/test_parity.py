@@ -9,7 +9,7 @@ import json
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -128,7 +128,7 @@ def train(settings: Settings) -> None:
 @pytest.fixture(scope="module")
 def operator(
     tmp_path_factory: pytest.TempPathFactory, postgres: EmbeddedPostgres
-) -> Iterator[Operator]:
+) -> Operator:
     folder = tmp_path_factory.mktemp("parity")
     postgres.ensure_database("parity_operator")
     simulate(
@@ -148,7 +148,7 @@ def operator(
         patch.setenv("KEEPLINE_DEMO_DROPS", str(folder / "drops"))
         operator = Operator(folder, postgres)
         operator.extract()
-    yield operator
+    return operator
 
 
 @pytest.fixture(scope="module")

@@ -301,7 +301,7 @@ class PostgresCompute:
 
     def take_place(self, settings: Settings) -> None:
         """Let the database that `apart` made take this one's name; the one of before goes."""
-        postgres_database.swap(self._settings)
+        postgres_database.swap(self._settings, settings)
 
     def drop_apart(self) -> None:
         """Drop what a rebuild made and did not need."""

@@ -83,11 +83,11 @@ def apart(settings: Settings, others: Settings) -> Settings:
     return others.model_copy(update={"compute_dsn": SecretStr(target)})
 
 
-def swap(settings: Settings) -> None:
-    """Give the database that `apart` made the name of the compute database, in one transaction."""
-    name = _name(settings)
+def swap(settings: Settings, new: Settings) -> None:
+    """Give the new database the name of the compute database, in one transaction; the old one goes."""
+    name, new_name = _name(settings), _name(new)
     with _server(settings) as server:
-        for each in (name, name + APART):
+        for each in (name, new_name):
             server.execute(
                 "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s",
                 [each],
@@ -95,7 +95,7 @@ def swap(settings: Settings) -> None:
         with server.transaction():
             if _is_there(server, name):
                 _rename(server, name, name + OLD)
-            _rename(server, name + APART, name)
+            _rename(server, new_name, name)
     drop_apart(settings)
 
 

@@ -17,3 +17,18 @@
     {%- set doubles = modules.re.sub('\\bdouble\\b', 'double precision', declared) -%}
     {{ return(modules.re.sub('\\bvarchar\\b', 'text', doubles)) }}
 {%- endmacro %}
+
+{#
+    What dbt takes for changed columns of an incremental model. PostgreSQL's expressions
+    give a decimal without its places (as `coalesce(share, 0)` does); the table has them.
+#}
+{% macro postgres__diff_column_data_types(source_columns, target_columns) -%}
+    {%- set changed = [] -%}
+    {%- for change in default__diff_column_data_types(source_columns, target_columns) -%}
+        {%- set target = target_columns | selectattr('name', 'equalto', change.column_name) | first -%}
+        {%- if not (change.new_type == 'numeric' and target.is_numeric()) -%}
+            {%- do changed.append(change) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(changed) }}
+{%- endmacro %}

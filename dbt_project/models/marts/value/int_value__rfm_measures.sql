@@ -279,14 +279,12 @@ select
         else coalesce(revenues.billed_fen, 0)
     end") }} as monetary_fen,
     -- Active days per day of the month, so that February is not always falling.
-    case
-        when lines.has_three_months
-            then {{ ratio(
-                '2 * recencies.m1_cnt * lines.m2_days * lines.m3_days',
-                'lines.m1_days'
-                ~ ' * (recencies.m2_cnt * lines.m3_days + recencies.m3_cnt * lines.m2_days)'
-            ) }}
-    end as trend_ratio
+    {{ ratio(
+        'case when lines.has_three_months'
+        ~ ' then 2 * recencies.m1_cnt * lines.m2_days * lines.m3_days end',
+        'lines.m1_days'
+        ~ ' * (recencies.m2_cnt * lines.m3_days + recencies.m3_cnt * lines.m2_days)'
+    ) }} as trend_ratio
 
 from lines
 left join recencies

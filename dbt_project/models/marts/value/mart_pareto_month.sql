@@ -168,7 +168,7 @@ select
     {{ as_bigint('subscriptions') }} as subscriptions,
     {{ as_bigint('total_fen') }} as revenue_fen,
     {{ ratio('top_fen', 'total_fen') }} as revenue_share_top20,
-    case when total_fen > 0 then {{ ratio('makers', 'subscriptions') }} end
+    {{ ratio('case when total_fen > 0 then makers end', 'subscriptions') }}
         as share_of_subscriptions_making_80,
     {{ ratio('2 * ranked_fen - (subscriptions + 1) * total_fen', 'subscriptions * total_fen') }}
         as gini
