@@ -9,8 +9,9 @@ import json
 import math
 import shutil
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,16 @@ import pandas as pd
 import psycopg
 import pytest
 from conftest import SECRETS
-from engines import ENGINES, engine_of
+from engines import ENGINES, engine_of, forget
 from models_ml_rows import write_labels
 from psycopg import sql
 
 from keepline import store
-from keepline.commands import modelling, pipeline
+from keepline.commands import modelling, pipeline, verify
+from keepline.commands.rebuild import rebuild
 from keepline.compute import compute_for
 from keepline.embedded import EmbeddedPostgres
+from keepline.errors import BadDataError
 from keepline.settings import Settings
 from keepline.simulator import simulate
 from keepline.window import Window
@@ -53,6 +56,7 @@ class Operator:
 
     folder: Path
     server: EmbeddedPostgres
+    built: dict[str, Settings] = field(default_factory=dict)
 
     def extract(self) -> None:
         """Land the history, then its last day: no engine takes part in that."""
@@ -65,7 +69,13 @@ class Operator:
             pipeline.extract(settings, window)
 
     def warehouse(self, engine: str) -> Settings:
-        """Build and publish with an engine: a history, then its last day as a daily run does it."""
+        """Return the warehouse of an engine, which is built and published when it is asked for first."""
+        if engine not in self.built:
+            self.built[engine] = self._build(engine)
+        return self.built[engine]
+
+    def _build(self, engine: str) -> Settings:
+        """Build and publish: a history, then its last day as a daily run does it."""
         shutil.copytree(self.folder / "landed", self.folder / engine)
         settings = self._settings(engine, engine)
         for window in (HISTORY, DAY):
@@ -126,9 +136,7 @@ def train(settings: Settings) -> None:
 
 
 @pytest.fixture(scope="module")
-def operator(
-    tmp_path_factory: pytest.TempPathFactory, postgres: EmbeddedPostgres
-) -> Operator:
+def operator(tmp_path_factory: pytest.TempPathFactory, postgres: EmbeddedPostgres) -> Operator:
     folder = tmp_path_factory.mktemp("parity")
     postgres.ensure_database("parity_operator")
     simulate(
@@ -142,13 +150,20 @@ def operator(
         mornings=0,
         extractor_password=SECRETS["extractor_password"],
     )
-    with pytest.MonkeyPatch.context() as patch:
-        login = ("extractor", SECRETS["extractor_password"])
-        patch.setenv("KEEPLINE_DEMO_DSN", postgres.dsn("parity_operator", *login))
-        patch.setenv("KEEPLINE_DEMO_DROPS", str(folder / "drops"))
-        operator = Operator(folder, postgres)
+    operator = Operator(folder, postgres)
+    with operator_at(operator):
         operator.extract()
     return operator
+
+
+@contextmanager
+def operator_at(operator: Operator) -> Iterator[None]:
+    """Let the operator's file find its systems."""
+    login = ("extractor", SECRETS["extractor_password"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KEEPLINE_DEMO_DSN", operator.server.dsn("parity_operator", *login))
+        patch.setenv("KEEPLINE_DEMO_DROPS", str(operator.folder / "drops"))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -156,14 +171,14 @@ def reference(operator: Operator) -> Settings:
     return operator.warehouse(REFERENCE)
 
 
-@pytest.mark.parametrize("engine", ENGINES[1:])
+@pytest.mark.parametrize("other_engine", ENGINES[1:])
 def test_every_engine_gives_the_same_rows(
     operator: Operator,
     reference: Settings,
-    engine: str,
+    other_engine: str,
     tally: Callable[[str, int, int], None],
 ) -> None:
-    other = operator.warehouse(engine)
+    other = operator.warehouse(other_engine)
 
     expected, found = tables(reference), tables(other)
 
@@ -174,10 +189,31 @@ def test_every_engine_gives_the_same_rows(
         if unequal := differences(left, right):
             differing[name] = unequal
     tally(
-        f"tables equal on {engine} and {REFERENCE}", len(expected) - len(differing), len(expected)
+        f"tables equal on {other_engine} and {REFERENCE}",
+        len(expected) - len(differing),
+        len(expected),
     )
     assert differing == {}
     assert published(other) == published(reference)
+
+
+@pytest.mark.parametrize("other_engine", ENGINES[1:])
+def test_what_is_lost_is_made_anew_and_agrees_with_the_source(
+    operator: Operator, other_engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = operator.warehouse(other_engine)
+    before = {name: rows(settings, name) for name in tables(settings) if "features." not in name}
+    forget(settings)
+
+    with pytest.raises(BadDataError, match="is gone; it held .* `keepline rebuild` makes it anew"):
+        pipeline.load(settings, DAY)
+    rebuild(settings)
+
+    after = {name: rows(settings, name) for name in tables(settings)}
+    assert [name for name in before if differences(before[name], after[name])] == []
+    with operator_at(operator):
+        verify.examine(settings, Window(START, DAY.to_date))
+    assert "every hop agrees" in capsys.readouterr().out
 
 
 def test_what_is_compared_is_there(reference: Settings) -> None:
