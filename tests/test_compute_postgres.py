@@ -1,4 +1,4 @@
-"""What only PostgreSQL as compute engine can meet: a missing database, a killed client, a login without rights."""
+"""What only PostgreSQL as compute engine can meet: a missing database, a killed client, a poor login."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_login_that_is_refused_is_told_without_its_password(settings, postgres
 
     for ask in (wrong.exists, lambda: load(wrong), lambda: wrong.execute("select 1")):
         with pytest.raises(
-            SourceUnavailableError, match="database x at .* cannot be reached"
+            SourceUnavailableError, match=r"database x at .* cannot be reached"
         ) as told:
             ask()
         assert "wr0ng-word" not in str(told.value)
@@ -107,15 +107,17 @@ def test_a_killed_writer_is_ended_and_a_reader_is_not(compute):
 def test_a_server_that_goes_away_is_no_bad_data(compute):
     load(compute)
 
-    with (
-        pytest.raises(SourceUnavailableError, match=r"was lost\. What was not committed is undone"),
-        compute.connection() as duck,
+    def work() -> None:
+        with compute.connection() as duck:
+            duck.begin()
+            duck.execute("delete from raw.payment")
+            end_sessions(compute)
+            duck.execute("delete from raw.bill")
+
+    with pytest.raises(
+        SourceUnavailableError, match=r"was lost\. What was not committed is undone"
     ):
-        duck.begin()
-        duck.execute("delete from raw.payment")
-        end_sessions(compute)
-        duck.execute("delete from raw.bill")
-        duck.commit()
+        work()
 
 
 def test_raw_of_an_older_contract_is_refused_with_the_way_out(compute):
@@ -123,7 +125,7 @@ def test_raw_of_an_older_contract_is_refused_with_the_way_out(compute):
     with connect(compute, "test", autocommit=True) as server:
         server.execute("alter table raw.payment drop column payment_id")
 
-    with pytest.raises(BadDataError, match="raw.payment in PostgreSQL .* `keepline rebuild`"):
+    with pytest.raises(BadDataError, match=r"raw\.payment in PostgreSQL .* `keepline rebuild`"):
         load(compute)
 
 

@@ -205,7 +205,7 @@ def test_what_is_lost_is_made_anew_and_agrees_with_the_source(
     before = {name: rows(settings, name) for name in tables(settings) if "features." not in name}
     forget(settings)
 
-    with pytest.raises(BadDataError, match="is gone; it held .* `keepline rebuild` makes it anew"):
+    with pytest.raises(BadDataError, match=r"is gone; it held .* `keepline rebuild` makes it anew"):
         pipeline.load(settings, DAY)
     rebuild(settings)
 
