@@ -97,6 +97,8 @@ class PostgresCompute:
                     raise clearer from None
                 raise
             finally:
+                # A transaction that is left open when its server is gone would take the process along.
+                _roll_back(duck)
                 duck.close()
 
     @contextmanager
@@ -366,7 +368,7 @@ def _run(duck: duckdb.DuckDBPyConnection, statement: str) -> None:
 
 
 def _roll_back(duck: duckdb.DuckDBPyConnection) -> None:
-    with suppress(duckdb.Error):  # the server is gone, and the transaction with it
+    with suppress(duckdb.Error):  # there is none, or the server is gone, and the transaction with it
         duck.rollback()
 
 
