@@ -20,13 +20,16 @@
 
 {#
     What dbt takes for changed columns of an incremental model. PostgreSQL's expressions
-    give a decimal without its places (as `coalesce(share, 0)` does); the table has them.
+    give a decimal without its places (as `coalesce(share, 0)` does), which the table has;
+    and a seed's `varchar` is no other type than `text`.
 #}
 {% macro postgres__diff_column_data_types(source_columns, target_columns) -%}
     {%- set changed = [] -%}
     {%- for change in default__diff_column_data_types(source_columns, target_columns) -%}
         {%- set target = target_columns | selectattr('name', 'equalto', change.column_name) | first -%}
-        {%- if not (change.new_type == 'numeric' and target.is_numeric()) -%}
+        {%- set is_same = (change.new_type == 'numeric' and target.is_numeric())
+            or (change.new_type.startswith('character varying') and target.is_string()) -%}
+        {%- if not is_same -%}
             {%- do changed.append(change) -%}
         {%- endif -%}
     {%- endfor -%}
