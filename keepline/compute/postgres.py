@@ -368,7 +368,9 @@ def _run(duck: duckdb.DuckDBPyConnection, statement: str) -> None:
 
 
 def _roll_back(duck: duckdb.DuckDBPyConnection) -> None:
-    with suppress(duckdb.Error):  # there is none, or the server is gone, and the transaction with it
+    with suppress(
+        duckdb.Error
+    ):  # there is none, or the server is gone, and the transaction with it
         duck.rollback()
 
 

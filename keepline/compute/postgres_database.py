@@ -11,10 +11,10 @@ from keepline import store
 from keepline.errors import SourceUnavailableError, UsageError
 from keepline.settings import Settings
 
-# PostgreSQL's defaults are those of a server for many short queries: four megabytes for a sort. Compiling a query
-# of two hundred columns takes longer than running it. And of the rows of a CTE that joins CTEs the planner
-# knows nothing: it takes them for one, and loops over a hundred thousand where hashing takes a second. What
-# has no other way, such as a range, loops all the same.
+# PostgreSQL's defaults are those of a server for many short queries: four megabytes for a sort. Compiling a
+# query of two hundred columns takes longer than running it. And of the rows of a CTE that joins CTEs the
+# planner knows nothing: it takes them for one, and loops over a hundred thousand where hashing takes a second.
+# What has no other way, such as a range, loops all the same.
 PLANNING = "-c jit=off -c work_mem=128MB -c enable_nestloop=off"
 
 Connection = psycopg.Connection[TupleRow]
@@ -119,11 +119,10 @@ def drop_apart(settings: Settings) -> None:
 
 
 def _given(settings: Settings) -> str:
-    """The connection string as a setting would have it, without what a session adds."""
-    parts = conninfo.conninfo_to_dict(dsn(settings))
-    given = settings.compute_dsn.get_secret_value()
-    kept = conninfo.conninfo_to_dict(given) if given else {**parts, "options": None}
-    return conninfo.make_conninfo(**{**kept, "application_name": None})
+    """The connection string as a setting would have it: without what `dsn` adds to a session."""
+    return settings.compute_dsn.get_secret_value() or conninfo.make_conninfo(
+        dsn(settings), options="", application_name=""
+    )
 
 
 def _name(settings: Settings) -> str:
