@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from keepline.contract import EVENT_DATE, LOAD_DATE, Choice, Column, Table
 from keepline.extract import resident_id
-from keepline.extract.session import literal, quoted
+from keepline.extract.sql import literal, quoted
 
 LINE_NO = "line_no"
 SOURCE_FILE = "source_file"
@@ -43,6 +43,8 @@ UNSEEN = (
     r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\x{00A0}\x{034F}\x{115F}\x{1160}\x{1680}\x{180B}-\x{180F}\x{2000}-\x{200A}"
     r"\x{202F}\x{205F}\x{2800}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FF01}-\x{FF5E}\x{FFA0}\x{E0100}-\x{E01EF}]"
 )
+# Types whose values are never empty and present at once, as '' is: they need not become text to be missed.
+NEVER_EMPTY = (*INTEGERS, "DECIMAL", "DATE", "TIMESTAMP", "BOOLEAN")
 DUCKDB_TYPES = {"text": "varchar"}
 # What a wrong number or date may look like and still be shown.
 HARMLESS = (
@@ -56,6 +58,23 @@ LONG_DIGITS = r"(\d{3})\d{4,}(\d{4})"
 def duckdb_type(column: Column) -> str:
     """Return the DuckDB type of a contract column."""
     return DUCKDB_TYPES.get(column.data_type, column.data_type)
+
+
+@dataclass(frozen=True)
+class SteadyClock:
+    """Instants within which the operator's clock keeps its distance from UTC.
+
+    Days of such instants are a sum; those of others ask the time zone's table, at thirty times the cost.
+
+    Attributes:
+        from_us: first of them, in microseconds since 1970.
+        to_us: the first one after them.
+        ahead_us: what the clock is ahead of UTC.
+    """
+
+    from_us: int
+    to_us: int
+    ahead_us: int
 
 
 @dataclass(frozen=True)
@@ -77,6 +96,7 @@ class Rules:
         load_date: str | None,
         nul_bytes: bool,
         unseen: bool,
+        clock: SteadyClock | None = None,
     ) -> None:
         """Prepare the rules.
 
@@ -86,11 +106,13 @@ class Rules:
             load_date: column that holds the load date; None takes the local day of the load cursor.
             nul_bytes: whether a text may hold a NUL byte, which only files can.
             unseen: whether a text may hold more than visible ASCII characters.
+            clock: what is known of the operator's clock; it makes days cheaper, not other ones.
         """
         self.table = table
         self.given = given
         self.load_date = load_date
         self.nul_bytes = nul_bytes
+        self._clock = clock
         self.reasons: list[Reason] = []
         self._numbers = {column.name: n for n, column in enumerate(table.columns)}
         self._identifiers = [
@@ -100,6 +122,7 @@ class Rules:
         ]
         self._values: list[str] = []
         self._checks: list[str] = []
+        self._hidden: list[str] = []
         for number, column in enumerate(table.columns):
             self._add(number, column)
         self._add_times()
@@ -152,7 +175,7 @@ with given as (select {", ".join([*raws, *given, *kept])} from {relation}),
 typed as (select *, {", ".join(f"{sql} as v{n}" for n, sql in enumerate(self._values))}{unseen} from given),
 dated as (select *, {event} as {EVENT_DATE}, {own_day} as {OWN_DAY} from typed),
 known as (select *, {day} as load_day from dated),
-judged as (select *, cast(case {" ".join(self._checks)} end as smallint) as {REASON} from known)
+judged as (select *, cast({self._judgement()} as smallint) as {REASON} from known)
 select
     {", ".join(f"v{n} as {quoted(column.name)}" for n, column in enumerate(self.table.columns))},
     {EVENT_DATE},
@@ -169,6 +192,17 @@ from judged{wanted}"""
 
     def _check(self, condition: str, code: str, column: Column) -> None:
         self._checks.append(f"when {condition} then {self._reason(code, column.name)}")
+
+    def _judgement(self) -> str:
+        """The number of the first rule that a row breaks.
+
+        Few rows hold something unseen, and only they are asked in which column.
+        """
+        every = f"case {' '.join(self._checks)} end"
+        if not self._hidden:
+            return every
+        plain = " ".join(check for check in self._checks if check not in self._hidden)
+        return f"case when unseen then {every} else case {plain} end end"
 
     def _among(self, choice: Choice | None) -> str:
         """Whether a row is one of the chosen ones."""
@@ -190,12 +224,14 @@ from judged{wanted}"""
         raw, value = f"r{number}", f"v{number}"
         given = self.given.get(column.name, "VARCHAR").upper()
         if not column.nullable:
-            self._check(f"{raw} is null", "MISSING_VALUE", column)
+            asked = f"g{number}" if given.startswith(NEVER_EMPTY) else raw
+            self._check(f"{asked} is null", "MISSING_VALUE", column)
         if self.nul_bytes and given == "VARCHAR":
             self._check(f"contains({raw}, chr(0))", "NUL_BYTE", column)
         if number in self._identifiers:
-            found = f"unseen and regexp_matches({raw}, {literal(UNSEEN)})"
+            found = f"regexp_matches({raw}, {literal(UNSEEN)})"
             self._check(found, "HIDDEN_CHARACTER", column)
+            self._hidden.append(self._checks[-1])
         cast = {
             "text": self._text,
             "integer": self._integer,
@@ -296,13 +332,13 @@ from judged{wanted}"""
         """Conditions of an event that is later than its row became known, or than its file's day."""
         known = f"epoch_us(v{self._numbers[self.table.load_cursor]}) + {seconds * 1_000_000}"
         if event.data_type == "date":
-            later = f"{EVENT_DATE} > {OWN_DAY} and {EVENT_DATE} > {_day_of(known)}"
+            later = f"{EVENT_DATE} > {OWN_DAY} and {EVENT_DATE} > {self._day_of(known)}"
             of_file = f"{EVENT_DATE} > load_day + {1 + seconds // 86_400}"
         else:
             happened = f"epoch_us(v{self._numbers[event.name]})"
             later = f"{happened} > {known}"
             # The day of a file is compared first: days of instants are dear.
-            since = _day_of(f"{happened} - {seconds * 1_000_000 + 1}")
+            since = self._day_of(f"{happened} - {seconds * 1_000_000 + 1}")
             of_file = f"{EVENT_DATE} > load_day and {since} > load_day"
         return [later, of_file] if self.load_date else [later]
 
@@ -310,7 +346,16 @@ from judged{wanted}"""
         value = f"v{self._numbers[cursor]}"
         if self.table.column(cursor).data_type == "date":
             return value
-        return _day_of(f"epoch_us({value})")
+        return self._day_of(f"epoch_us({value})")
+
+    def _day_of(self, microseconds: str) -> str:
+        """The local day of an instant."""
+        asked = f"cast(make_timestamptz({microseconds}) as date)"
+        if self._clock is None:
+            return asked
+        within = f"{microseconds} >= {self._clock.from_us} and {microseconds} < {self._clock.to_us}"
+        summed = f"cast(make_timestamp({microseconds} + {self._clock.ahead_us}) as date)"
+        return f"case when {within} then {summed} else {asked} end"
 
     def _evidence(self) -> str:
         """The row as JSON without personal columns.
@@ -338,11 +383,6 @@ from judged{wanted}"""
                 masked = raw
             shown.append(f"{quoted(column.name)} := {masked}")
         return f"cast(to_json(struct_pack({', '.join(shown)})) as varchar)"
-
-
-def _day_of(microseconds: str) -> str:
-    """The local day of an instant."""
-    return f"cast(make_timestamptz({microseconds}) as date)"
 
 
 def _utc(instant: str) -> str:

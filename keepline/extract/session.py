@@ -6,6 +6,7 @@ import contextlib
 import re
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import duckdb
@@ -16,10 +17,12 @@ from keepline.extract.database import Database
 from keepline.extract.mysql import MySQL
 from keepline.extract.operator import Operator
 from keepline.extract.postgres import Postgres
+from keepline.extract.rules import SteadyClock
 from keepline.extract.sql import literal as literal
 from keepline.extract.sql import quoted as quoted
 from keepline.extract.sqlite import SQLite
 from keepline.settings import Settings
+from keepline.window import Window
 
 # A new kind of database is an entry here and in `operator.Connection.type`.
 DATABASES: dict[str, Database] = {"postgres": Postgres(), "mysql": MySQL(), "sqlite": SQLite()}
@@ -94,6 +97,20 @@ class Session:
     def columns(self, relation: str) -> dict[str, str]:
         """Return the columns of a relation or SELECT with their DuckDB types."""
         return {str(row[0]): str(row[1]) for row in self.rows(f"describe {relation}")}
+
+    def steady_clock(self, window: Window) -> SteadyClock | None:
+        """Return what the operator's clock is ahead of UTC from two days before a window to two after it.
+
+        None when the clock was changed meanwhile.
+        """
+        first, last = window.from_date - timedelta(days=2), window.to_date + timedelta(days=2)
+        hours = f"timestamptz '{first} 00:00:00', timestamptz '{last} 00:00:00', interval 1 hour"
+        ((from_us, to_us, least, most),) = self.rows(
+            "select min(epoch_us(instant)), max(epoch_us(instant)), min(ahead), max(ahead) from ("
+            " select instant, epoch_us(cast(instant as timestamp)) - epoch_us(instant) as ahead"
+            f" from generate_series({hours}) as hours(instant))"
+        )
+        return SteadyClock(from_us, to_us, least) if least == most else None
 
     def attach(self, table: str) -> None:
         """Attach the databases that a table's SELECT names, read-only.

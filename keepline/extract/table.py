@@ -187,6 +187,7 @@ class TableExtract:
                 load_date=delivery.load_date,
                 nul_bytes=delivery.nul_bytes,
                 unseen=delivery.unseen,
+                clock=session.steady_clock(delivery.window),
             )
             reach("extract.read")
             with session.translated(table.name):
