@@ -6,16 +6,18 @@ import os
 import re
 import socket
 from functools import cache
-from typing import LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from psycopg import conninfo
 from psycopg.rows import TupleRow
-from sqlalchemy.engine import URL
 
 from keepline.embedded import EmbeddedPostgres
 from keepline.errors import SourceUnavailableError, UsageError
 from keepline.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 READERS = ("bi_reader", "marketing")
 # What the server or its client says when a connection ends before the work does.
@@ -133,6 +135,8 @@ def locked() -> SourceUnavailableError:
 
 def url(settings: Settings, login: str | None = None) -> URL:
     """Return the store's address as SQLAlchemy's URL, for Great Expectations."""
+    from sqlalchemy.engine import URL  # half of what every command would import
+
     parts = conninfo.conninfo_to_dict(dsn(settings, login))
     return URL.create(
         "postgresql+psycopg2",

@@ -178,3 +178,11 @@ def test_rows_are_printed_as_json_with_numbers_as_numbers(capsys):
     write_rows(["n", "share"], [(Decimal(3), Decimal("0.5"))], "json")
 
     assert '"n": 3' in capsys.readouterr().out
+
+
+def test_a_start_imports_none_of_the_libraries_that_few_commands_need() -> None:
+    """Each task of a day is a start: what all of them import is paid eleven times."""
+    asked = "import sys, keepline.cli; print(*{'airflow', 'dbt', 'great_expectations', 'lightgbm', 'numpy',"
+    asked += " 'pandas', 'pyarrow', 'sklearn', 'sqlalchemy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -20,7 +20,6 @@ from keepline import store
 from keepline.compute import compute_for
 from keepline.contract import LOAD_DATE
 from keepline.errors import SourceUnavailableError
-from keepline.extract.verdict import ROW_REASONS
 from keepline.ops import Connection
 from keepline.progress import err
 from keepline.settings import Settings
@@ -125,6 +124,8 @@ def released(settings: Settings, chosen: Chosen, present: Sequence[Group]) -> li
 
 def meaning(group: Group) -> str:
     """Return in words why rows were set aside."""
+    from keepline.extract.verdict import ROW_REASONS  # Arrow comes with it
+
     reasons = CORE_REASONS if group.step == CORE else ROW_REASONS
     return reasons.get(group.reason_code, "see docs/runbook.md")
 
