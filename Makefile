@@ -16,7 +16,7 @@ export GX_ANALYTICS_ENABLED := false
 export SCARF_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-deep lint format airflow doctor bench bench-window bench-kindness dictionary lock stop clean
+.PHONY: help setup setup-dev run test test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-kindness dictionary lock stop clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,13 @@ $(VENV)/.run-ready: requirements.lock pyproject.toml
 $(VENV)/.dev-ready: $(VENV)/.run-ready requirements-dev.lock
 	@sh bin/system-packages chromium mariadb-server-core
 	@$(BIN)/pip install -qq --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# What the benchmark compares with; none of it may disturb what keepline runs on.
+$(VENV)-bench/.ready: requirements-bench.lock
+	@test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/pip install -qq --no-deps --require-hashes -r requirements-bench.lock || \
+		echo "some rivals cannot be installed: the table will say so"
 	@touch $@
 
 run: $(VENV)/.run-ready ## Publish a risk table: the last business day, then the next one each time (OPERATOR=demo)
@@ -64,7 +71,13 @@ airflow: $(VENV)/.run-ready ## Start Airflow with the DAGs loaded and print its 
 doctor: $(VENV)/.run-ready ## Check this machine, the settings and the connections
 	@$(BIN)/keepline doctor
 
-bench: $(VENV)/.dev-ready ## Measure the simulator against its limit (see bench/README.md)
+bench: $(VENV)/.dev-ready $(VENV)-bench/.ready ## Measure every stage against its limit, into bench/README.md (a quarter of an hour)
+	@$(BIN)/python -m bench
+
+bench-full: $(VENV)/.dev-ready $(VENV)-bench/.ready ## The same at the sizes of an operator (an hour)
+	@$(BIN)/python -m bench --full
+
+bench-simulator: $(VENV)/.dev-ready ## Measure the simulator against gzip (a minute)
 	@$(BIN)/python -m bench.simulator
 
 bench-window: $(VENV)/.dev-ready ## Measure a business day on one and on ten times the history (half an hour)
@@ -80,6 +93,8 @@ lock: ## Resolve requirements*.in again (needs uv)
 	@uv pip compile requirements.in -o requirements.lock --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --quiet --upgrade
 	@uv pip compile requirements-dev.in -o requirements-dev.lock --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --quiet --upgrade
+	@uv pip compile requirements-bench.in -o requirements-bench.lock --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --quiet --upgrade
 
 stop: ## Stop the embedded PostgreSQL; everything stays for the next run

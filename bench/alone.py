@@ -86,7 +86,12 @@ def run_alone(
     if not Path(words[0]).exists():
         raise ContenderFailedError("it is not installed: `make bench` makes .venv-bench")
     done = subprocess.run(
-        words, cwd=PROJECT_DIR, env={**(environment or os.environ), **quiet}, capture_output=True, text=True, check=False
+        words,
+        cwd=PROJECT_DIR,
+        env={**(environment or os.environ), **quiet},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["it said nothing"]
@@ -107,7 +112,8 @@ def serve(contenders: Mapping[str, Contender]) -> bool:
     if sys.argv[2] != "limit":
         peak = max(peak, _own_peak_mb())
     print(
-        json.dumps({"seconds": clock.seconds, "peak_mb": peak, "rows": rows, "more": clock.more}), flush=True
+        json.dumps({"seconds": clock.seconds, "peak_mb": peak, "rows": rows, "more": clock.more}),
+        flush=True,
     )
     # Some clients end with threads that wait for each other.
     sys.stdout.flush()

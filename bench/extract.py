@@ -3,10 +3,10 @@
     python -m bench.extract                     1 million rows, 3 rounds
     python -m bench.extract --rows 10000000
 
-keepline runs `keepline extract` of the table: the login that may only read, one snapshot with the source's own
-count and sums, casts and rules of the contract, duplicates, partitions by day with checksums and manifests, and the
-balance in the store. The rivals read the table and write Parquet, without any of it. The table is that of bill lines:
-12 columns of text, integer, boolean, decimal, date and timestamp.
+keepline runs `keepline extract` of the table: the login that may only read, one snapshot with the
+source's own count and sums, casts and rules of the contract, duplicates, partitions by day with checksums
+and manifests, and the balance in the store. The rivals read the table and write Parquet, without any of
+it. The table is that of bill lines: 12 columns of text, integer, boolean, decimal, date and timestamp.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ tables:
   bill_line:
     sql: |
       select
-          bill_id, line_no, subscription_id, offering_id, charge_class, usage_type, third_party_flag, partner_id,
-          tax_excl as tax_excl_amt, tax as tax_amt, billed_date, updated_at
+          bill_id, line_no, subscription_id, offering_id, charge_class, usage_type, third_party_flag,
+          partner_id, tax_excl as tax_excl_amt, tax as tax_amt, billed_date, updated_at
       from operator.bil.bill_line
       where updated_at >= {from_at} and updated_at < {to_at}
 """
@@ -124,7 +124,10 @@ def measure(rows: int, rounds: int = 3) -> list[Row]:
             "operator_file": str(folder / "demo.yml"),
             "folder": str(folder),
         }
-        runs = {name: partial(run_alone, "bench.extract", name, given, environment) for name in CONTENDERS}
+        runs = {
+            name: partial(run_alone, "bench.extract", name, given, environment)
+            for name in CONTENDERS
+        }
         fitting = [name for name in RIVALS if name == "dlt" or rows <= MOST_ROWS_IN_MEMORY]
         for name in fitting:
             runs[name] = partial(run_alone, "bench.rivals", name, given, environment, RIVALS_PYTHON)
@@ -145,7 +148,18 @@ def measure(rows: int, rounds: int = 3) -> list[Row]:
             ratio, peak = found.ratio(name, "limit"), found.peak_mb(name)
             seconds = found.seconds(name)
         table.append(
-            Row("extract", size, f"{name} to Parquet", against, ratio, None, peak, None, seconds, note)
+            Row(
+                "extract",
+                size,
+                f"{name} to Parquet",
+                against,
+                ratio,
+                None,
+                peak,
+                None,
+                seconds,
+                note,
+            )
         )
     return table
 

@@ -3,8 +3,8 @@
     python -m bench.load                        1 million rows, 3 rounds
     python -m bench.load --rows 10000000
 
-keepline copies as its stage does: a new partition is made, filled from DuckDB and attached, in one transaction.
-The limit pipes the same rows with psql from one table of the same server into a new one.
+keepline copies as its stage does: a new partition is made, filled from DuckDB and attached, in one
+transaction. The limit pipes the same rows with psql from one table of the same server into a new one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def limit(given: Mapping[str, Any], clock: Clock) -> int:
     return pipe(given, clock)
 
 
-def keepline(given: Mapping[str, Any], clock: Clock) -> int:
+def keepline(_given: Mapping[str, Any], clock: Clock) -> int:
     """Copy the rows into a new partition."""
     from psycopg import sql
 
@@ -51,7 +51,9 @@ def keepline(given: Mapping[str, Any], clock: Clock) -> int:
                 copier.make_leaf(table, LEAF)
                 copier.forget_catalogue()
                 rows = copier.copy(table, LEAF, {DAY: 1})
-                bound = sql.SQL("from ({}) to ({})").format(DAY.replace(day=1), DAY.replace(month=2, day=1))
+                bound = sql.SQL("from ({}) to ({})").format(
+                    DAY.replace(day=1), DAY.replace(month=2, day=1)
+                )
                 copier.attach_leaf(table, LEAF, bound)
     return rows
 

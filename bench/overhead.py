@@ -3,10 +3,10 @@
     python -m bench.overhead                    one day of 100 lines, 2 rounds
     python -m bench.overhead --lines 50
 
-`keepline run`'s daily part as it is: `airflow dags test keepline_daily`, one `keepline` process per task. A day without any
-record would be refused by the gate `landed`, so that it is a day of a tiny operator. Every Python process says what its
-imports of each tool cost (bench/trace) and when it began and ended; the seconds of a process that are no import belong to
-the tool that its verb uses.
+`keepline run`'s daily part as it is: `airflow dags test keepline_daily`, one `keepline` process per task.
+A day without any record would be refused by the gate `landed`, so that it is a day of a tiny operator.
+Every Python process says what its imports of each tool cost (bench/trace) and when it began and ended;
+the seconds of a process that are no import belong to the tool that its verb uses.
 """
 
 from __future__ import annotations
@@ -71,7 +71,12 @@ def measure(lines: int = 100, rounds: int = 2) -> list[Row]:
     middle = min(splits, key=lambda split: abs(split.seconds - seconds))
     return [
         Row(
-            *("fixed overhead", f"a day of {lines} lines", "the daily DAG in Airflow", "(a plain figure)"),
+            *(
+                "fixed overhead",
+                f"a day of {lines} lines",
+                "the daily DAG in Airflow",
+                "(a plain figure)",
+            ),
             *(seconds, AIM_S),
             unit="s",
             seconds=seconds,
@@ -111,7 +116,9 @@ def _split(seconds: float, processes: list[Mapping[str, Any]]) -> Split:
     commands = 0.0
     for process in processes:
         others.update(
-            name for name in process["started"] if not name.startswith(PYTHON) and name != sys.executable
+            name
+            for name in process["started"]
+            if not name.startswith(PYTHON) and name != sys.executable
         )
         spent = {tool: process["imports"][name] for name, tool in IMPORTS.items()}
         for tool, share in spent.items():

@@ -3,10 +3,10 @@
     python -m bench.publish                     500,000 rows, 3 rounds
     python -m bench.publish --rows 1000000
 
-Each round is a business day more of the risk table: keepline compares it with what the store has, copies it under a new
-release, tells the planner, and shows it (`stage` and `publish`; the audit between is no part of it). Meanwhile a reader
-asks for one subscription of the current release, again and again. The flip is the transaction of `publish` that changes
-what readers see, until it is committed.
+Each round is a business day more of the risk table: keepline compares it with what the store has, copies
+it under a new release, tells the planner, and shows it (`stage` and `publish`; the audit between is no
+part of it). Meanwhile a reader asks for one subscription of the current release, again and again. The
+flip is the transaction of `publish` that changes what readers see, until it is committed.
 """
 
 from __future__ import annotations
@@ -113,7 +113,10 @@ def measure(rows: int, rounds: int = 3) -> list[Row]:
         publish()
         given = published.keep_copy(f"{table.name}__{FIRST_DAY:%Y%m}", rows)
         found = contest(
-            {"limit": partial(run_alone, "bench.publish", "limit", given, environment), "keepline": publish},
+            {
+                "limit": partial(run_alone, "bench.publish", "limit", given, environment),
+                "keepline": publish,
+            },
             rounds,
         )
     size = f"{rows:,} rows x {len(table.columns)}"

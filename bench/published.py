@@ -1,4 +1,4 @@
-"""One published table for the rows `load` and `publish`: a store that has it, compute that holds it, and the limit."""
+"""One published table for the rows `load` and `publish`: store, compute that holds it, and the limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keepline import release, store
 from keepline.build import parse
 from keepline.compute import compute_for
 from keepline.embedded import EmbeddedPostgres
-from keepline.release.published import PublishedTable, from_store
+from keepline.release.published import from_store
 from keepline.settings import Settings
 
 from .alone import Clock

@@ -1,10 +1,10 @@
-"""Re-aggregation of one day against the full one: the fact of daily usage from call records, one window and from nothing.
+"""Re-aggregation of one day against the full one: the fact of daily usage, one window and from nothing.
 
     python -m bench.reaggregation               5 million records of 90 days, 3 rounds
     python -m bench.reaggregation --rows 30000000
 
-Both are the same dbt model in one warm process; the seconds are those that dbt counts for the model. What an invocation of
-dbt costs besides is the same for both, and part of the row of the fixed overhead.
+Both are the same dbt model in one warm process; the seconds are those that dbt counts for the model. What
+an invocation of dbt costs besides is the same for both, and part of the row of the fixed overhead.
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ SHARES = {"cdr_voice": 0.5, "cdr_sms": 0.1, "cdr_data": 0.4}
 SELECTS = {
     "cdr_voice": """
         'V' || n as usage_id, 'S' || hash(n) % {lines} as subscription_id,
-        'N' || hash(n + 1) % {lines} as other_number_hash, cast(130 + hash(n + 2) % 60 as varchar) as other_prefix,
+        'N' || hash(n + 1) % {lines} as other_number_hash,
+        cast(130 + hash(n + 2) % 60 as varchar) as other_prefix,
         case when n % 2 = 0 then 'out' else 'in' end as direction, utc as start_at,
         cast(hash(n + 3) % 300 as integer) as duration_s, 'home' as roam_type, 'local' as call_type,
         'completed' as status, utc + interval 2 hours as received_at,
         cast(hash(n) % 100 as decimal(18, 2)) / 100 as charge_amt""",
     "cdr_sms": """
         'M' || n as usage_id, 'S' || hash(n) % {lines} as subscription_id,
-        'N' || hash(n + 1) % {lines} as other_number_hash, cast(130 + hash(n + 2) % 60 as varchar) as other_prefix,
+        'N' || hash(n + 1) % {lines} as other_number_hash,
+        cast(130 + hash(n + 2) % 60 as varchar) as other_prefix,
         case when n % 2 = 0 then 'out' else 'in' end as direction, utc as sent_at, 'p2p' as sms_class,
         utc + interval 2 hours as received_at, cast(0.1 as decimal(18, 2)) as charge_amt""",
     "cdr_data": """
         'D' || n as usage_id, 'S' || hash(n) % {lines} as subscription_id, utc as session_start_at,
-        cast(hash(n + 3) % 1000000 as bigint) as bytes_up, cast(hash(n + 4) % 9000000 as bigint) as bytes_down,
+        cast(hash(n + 3) % 1000000 as bigint) as bytes_up,
+        cast(hash(n + 4) % 9000000 as bigint) as bytes_down,
         '5G' as rat, 'home' as roam_type, utc + interval 2 hours as received_at,
         cast(0 as decimal(18, 2)) as charge_amt""",
 }
@@ -99,7 +102,11 @@ def measure(rows: int, rounds: int = 3) -> list[Row]:
         )
     return [
         Row(
-            *("re-aggregation", f"1 of {DAYS} days, {rows:,} records", "keepline's window of a day"),
+            *(
+                "re-aggregation",
+                f"1 of {DAYS} days, {rows:,} records",
+                "keepline's window of a day",
+            ),
             *("the same model from nothing", found.ratio("day", "full"), AIM, found.peak_mb("day")),
             seconds=found.seconds("day"),
         )
@@ -108,10 +115,13 @@ def measure(rows: int, rounds: int = 3) -> list[Row]:
 
 def _fill(name: str, rows: int) -> str:
     lines = max(rows // (DAYS * 2), 100)
-    instant = f"timestamp '{FIRST_DAY} 00:00:00' - interval 8 hours + to_microseconds(n * {DAYS * 86_400} * 1000000 // {rows})"
+    # The records lie evenly over the days of a zone eight hours ahead.
+    passed = f"to_microseconds(n * {DAYS * 86_400 * 1_000_000} // {rows})"
+    instant = f"timestamp '{FIRST_DAY} 00:00:00' - interval 8 hours + {passed}"
+    day = "cast(utc + interval 8 hours as date)"
     return (
         f"insert into raw.{name} by name select {SELECTS[name].format(lines=lines)},"
-        f" cast(utc + interval 8 hours as date) as event_date, cast(utc + interval 8 hours as date) as load_date"
+        f" {day} as event_date, {day} as load_date"
         f" from (select n, {instant} as utc from range({rows}) as t(n))"
     )
 

@@ -43,7 +43,11 @@ def dlt(given: Mapping[str, Any], clock: Clock) -> int:
     schema, name = given["table"].split(".")
     with clock:
         source = sql_table(
-            _with_driver(given["url"]), table=name, schema=schema, backend="pyarrow", chunk_size=BATCH
+            _with_driver(given["url"]),
+            table=name,
+            schema=schema,
+            backend="pyarrow",
+            chunk_size=BATCH,
         )
         pipeline = dlt_package.pipeline(
             "bench",
@@ -62,7 +66,9 @@ def pandas(given: Mapping[str, Any], clock: Clock) -> int:
     from sqlalchemy import create_engine
 
     with clock:
-        frame = pd.read_sql(f"select * from {given['table']}", create_engine(_with_driver(given["url"])))
+        frame = pd.read_sql(
+            f"select * from {given['table']}", create_engine(_with_driver(given["url"]))
+        )
         frame.to_parquet(Path(given["folder"]) / "pandas.parquet", compression="zstd")
     return len(frame)
 

@@ -18,7 +18,7 @@ from keepline.settings import Settings
 from .alone import ContenderFailedError, Run
 
 # Throw-away logins of a throw-away server on the loopback address.
-PASSWORD = "bench"
+PASSWORD = "bench"  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,9 @@ class Contest:
         return statistics.median(one.seconds / other.seconds for one, other in pairs)
 
 
-def contest(contenders: Mapping[str, Callable[[], Run]], rounds: int, once: Sequence[str] = ()) -> Contest:
+def contest(
+    contenders: Mapping[str, Callable[[], Run]], rounds: int, once: Sequence[str] = ()
+) -> Contest:
     """Run contenders in turns, every second round the other way round.
 
     Args:
@@ -171,7 +173,8 @@ def settings_for(folder: Path, server: EmbeddedPostgres, **more: str) -> Setting
     """Return settings with a home in a folder and a store in a database of the server."""
     server.ensure_database("store")
     given = dict.fromkeys(
-        ("store_password", "extractor_password", "bi_reader_password", "marketing_password"), PASSWORD
+        ("store_password", "extractor_password", "bi_reader_password", "marketing_password"),
+        PASSWORD,
     )
     keys = {"pseudonym_key": "11" * 32, "vault_key": "22" * 32}
     return Settings(home=folder / "home", store_dsn=server.dsn("store"), **given, **keys, **more)
@@ -179,7 +182,9 @@ def settings_for(folder: Path, server: EmbeddedPostgres, **more: str) -> Setting
 
 def environment_of(settings: Settings) -> dict[str, str]:
     """Return the variables by which another process has the same settings."""
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("KEEPLINE_")}
+    outside = {
+        name: value for name, value in os.environ.items() if not name.startswith("KEEPLINE_")
+    }
     own = {}
     for name in ("home", "operator", "compute_memory_limit", "compute_threads"):
         own[f"KEEPLINE_{name.upper()}"] = str(getattr(settings, name))

@@ -3,10 +3,10 @@
     python -m bench.scoring                     100,000 subscriptions, 3 rounds
     python -m bench.scoring --rows 1000000
 
-keepline scores as its command does: features exported from compute, frozen with a checksum, read, predicted, calibrated,
-ranked, valued, put into tiers, explained where people will read it, written and loaded back. The limit holds the finished
-matrices in memory and predicts, nothing else. The model is trained on a small simulated operator, whose rows are repeated
-under new keys; two rates of its features stay as they are, so that its tiers do, too.
+keepline scores as its command does: features exported from compute, frozen with a checksum, read,
+predicted, calibrated, ranked, valued, put into tiers, explained where people will read it, written and
+loaded back. The limit holds the finished matrices in memory and predicts, nothing else. The model is
+trained on a small simulated operator, whose rows are repeated under new keys.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def measure(rows: int, rounds: int = 3) -> list[Row]:
             copies = -(-rows // (found[0] if found else 1))
             duck.execute(f"delete from {FEATURES} where as_of_date = date '{LAST_DATE}'")
             duck.execute(
-                f"insert into {FEATURES} select base.* replace (subscription_id || '-' || copy as subscription_id)"
+                f"insert into {FEATURES} select base.* replace"
+                " (subscription_id || '-' || copy as subscription_id)"
                 f" from base, range({copies}) as t(copy) limit {rows}"
             )
         features = settings.exchange_dir / "bench-features.parquet"
@@ -116,15 +117,15 @@ def measure(rows: int, rounds: int = 3) -> list[Row]:
         )
         predicted = found_.runs["limit"][0].more["predicted"]
         with compute_for(settings).connection() as duck:
-            explained = duck.execute(
+            (explained,) = duck.execute(
                 "select count(*) from ml.fct_churn_score where reason_1_code is not null"
-            ).fetchone()
+            ).fetchall()[0]
     return [
         Row(
             *("scoring", f"{rows:,} subscriptions", "keepline score", "bare Booster.predict"),
             *(found_.ratio("keepline", "limit"), AIM, found_.peak_mb("keepline")),
             seconds=found_.seconds("keepline"),
-            note=f"{predicted:,} of them have a prediction, and {explained[0] if explained else 0:,} exact reasons.",
+            note=f"{predicted:,} of them have a prediction, {explained:,} exact reasons.",
         )
     ]
 

@@ -1,4 +1,4 @@
-"""A small simulated operator with a warehouse of its own, for the rows that need what dbt and a training have made."""
+"""A small simulated operator with its warehouse, for the rows that need what dbt and a training made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
-from pathlib import Path
 
 from keepline.commands import demo, modelling, pipeline
 from keepline.embedded import EmbeddedPostgres
@@ -34,7 +33,7 @@ def small_operator(
     """
     with workplace(name) as (folder, server):
         settings = settings_for(folder, server)
-        environment = _operator(folder, server, settings)
+        environment = _operator(server, settings)
         before = {key: os.environ.get(key) for key in environment}
         os.environ.update(environment)
         try:
@@ -56,7 +55,7 @@ def small_operator(
                     os.environ[key] = value
 
 
-def _operator(folder: Path, server: EmbeddedPostgres, settings: Settings) -> dict[str, str]:
+def _operator(server: EmbeddedPostgres, settings: Settings) -> dict[str, str]:
     server.ensure_database(OPERATOR)
     settings.operator_home.mkdir(parents=True)
     return {

@@ -10,42 +10,52 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 # Each import counts for the tool whose import led to it.
-TOOLS = ("airflow", "dbt", "great_expectations", "lightgbm", "sklearn", "pandas", "pyarrow", "duckdb")
+TOOLS = (
+    "airflow",
+    "dbt",
+    "great_expectations",
+    "lightgbm",
+    "sklearn",
+    "pandas",
+    "pyarrow",
+    "duckdb",
+)
 
 
-def _age_s():
+def _age_s() -> float:
     ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _watch(folder):
+def _watch(folder: str) -> None:
     began = time.time() - _age_s()
     seconds = dict.fromkeys(TOOLS, 0.0)
     started = []
     owners = []
     plain = builtins.__import__
 
-    def timed(name, globals=None, locals=None, fromlist=(), level=0):
+    def timed(name: str, *how: Any, **named: Any) -> Any:  # noqa: ANN401
         tool = name.partition(".")[0]
-        if level or tool not in seconds or name in sys.modules or owners:
-            return plain(name, globals, locals, fromlist, level)
+        if tool not in seconds or name in sys.modules or owners:
+            return plain(name, *how, **named)
         owners.append(tool)
         since = time.perf_counter()
         try:
-            return plain(name, globals, locals, fromlist, level)
+            return plain(name, *how, **named)
         finally:
             owners.pop()
             seconds[tool] += time.perf_counter() - since
 
-    def hear(event, arguments):
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "subprocess.Popen":
-            started.append(os.path.basename(str(arguments[0])))
+            started.append(Path(str(arguments[0])).name)
         elif event in ("os.fork", "os.forkpty"):
-            started.append("fork of " + os.path.basename(sys.argv[0]))
+            started.append("fork of " + Path(sys.argv[0]).name)
 
-    def tell():
+    def tell() -> None:
         said = {
             "argv": sys.argv,
             "began": began,

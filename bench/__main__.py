@@ -1,0 +1,117 @@
+"""Every row of the benchmark, one after the other, into one table and one plot.
+
+    python -m bench                             sizes for minutes (`make bench`)
+    python -m bench --full                      sizes of an operator (`make bench-full`, an hour)
+    python -m bench --only extract load         some rows, printed and not written
+
+Writes the section `stages` of bench/README.md (`stages-full` with --full) and the plot beside it. A row
+that fails is told in the table, the others still run, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import re
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from keepline.settings import PROJECT_DIR
+
+from .plot import draw
+from .results import write_section
+from .row import Row, as_table
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A module of this folder whose `measure` returns rows, and the sizes that it takes."""
+
+    module: str
+    quick: Mapping[str, int]
+    full: Mapping[str, int]
+
+
+MEASUREMENTS = (
+    Measurement("extract", {"rows": 1_000_000}, {"rows": 10_000_000}),
+    Measurement("load", {"rows": 1_000_000}, {"rows": 10_000_000}),
+    Measurement("publish", {"rows": 500_000}, {"rows": 1_000_000}),
+    Measurement("reaggregation", {"rows": 5_000_000}, {"rows": 30_000_000}),
+    Measurement("scoring", {"rows": 100_000}, {"rows": 1_000_000}),
+    Measurement("overhead", {"lines": 100}, {"lines": 100, "rounds": 3}),
+)
+PACKAGES = ("duckdb", "lightgbm", "pyarrow", "dbt-core", "apache-airflow", "great-expectations")
+RIVALS = ("connectorx", "dlt", "pandas")
+
+
+def run(measurements: Sequence[Measurement], *, full: bool) -> tuple[list[Row], bool]:
+    """Measure; returns the rows and whether each measurement came to its end."""
+    rows: list[Row] = []
+    whole = True
+    for measurement in measurements:
+        began = time.perf_counter()
+        sizes = measurement.full if full else measurement.quick
+        try:
+            module = importlib.import_module(f"bench.{measurement.module}")
+            found: list[Row] = module.measure(**sizes)
+        except Exception as error:
+            traceback.print_exc()
+            whole = False
+            size = ", ".join(f"{value:,} {name}" for name, value in sizes.items())
+            note = f"FAILED: {str(error).splitlines()[0][:300] if str(error) else type(error).__name__}"
+            found = [Row(measurement.module, size, "keepline", "", None, note=note)]
+        rows += found
+        print(
+            f"{measurement.module}: {time.perf_counter() - began:.0f} s\n{as_table(found)}\n",
+            flush=True,
+        )
+    return rows, whole
+
+
+def _surroundings(command: str, seconds: float) -> str:
+    lock = (PROJECT_DIR / "requirements-bench.lock").read_text(encoding="utf-8")
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
+    versions = [f"{name} {version(name)}" for name in PACKAGES]
+    versions += [f"{name} {locked[name]}" for name in RIVALS]
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"`{command}`, {seconds / 60:.0f} minutes; {cores} cores"
+        f" ({model[1] if model else platform.machine()}), load of the machine in the last 15 minutes"
+        f" {os.getloadavg()[2]:.1f}; Python {platform.python_version()},"
+        f" {', '.join(versions)}. Medians of rounds in turns; each contender in a process of its own, imports"
+        " not counted; peak MB is the most memory that it held."
+    )
+
+
+def main() -> None:
+    """Measure, print, and write bench/README.md and the plot."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="the sizes of an operator")
+    parser.add_argument(
+        "--only", nargs="+", choices=[one.module for one in MEASUREMENTS], metavar="ROW"
+    )
+    given = parser.parse_args()
+    began = time.perf_counter()
+    wanted = [one for one in MEASUREMENTS if given.only is None or one.module in given.only]
+    rows, whole = run(wanted, full=given.full)
+    if given.only is None:
+        name, plot = ("stages-full", "stages-full.svg") if given.full else ("stages", "stages.svg")
+        draw(rows, HERE / plot)
+        command = "make bench-full" if given.full else "make bench"
+        about = _surroundings(command, time.perf_counter() - began)
+        write_section(name, f"{about}\n\n{as_table(rows)}\n\n![each figure by its aim]({plot})")
+    sys.exit(0 if whole else 1)
+
+
+if __name__ == "__main__":
+    main()
