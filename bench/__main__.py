@@ -15,6 +15,7 @@ import importlib
 import os
 import platform
 import re
+import subprocess
 import sys
 import time
 import traceback
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from keepline.embedded import EmbeddedPostgres
 from keepline.settings import PROJECT_DIR
 
 from .plot import draw
@@ -81,6 +83,9 @@ def _surroundings(command: str, seconds: float) -> str:
     lock = (PROJECT_DIR / "requirements-bench.lock").read_text(encoding="utf-8")
     locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
     versions = [f"{name} {version(name)}" for name in PACKAGES]
+    server = EmbeddedPostgres(HERE, "")._binaries() / "postgres"
+    said = subprocess.run([str(server), "--version"], capture_output=True, text=True, check=True)
+    versions.append(f"PostgreSQL {said.stdout.split()[-1]}")
     versions += [f"{name} {locked[name]}" for name in RIVALS]
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     cores = len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""Days of instants: the sum that is taken where the operator's clock is steady says what the time zone's table says."""
+"""Days of instants: the sum taken where the operator's clock is steady says what the zone's table says."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Delivery(Protocol):
         """Return the delivery in two, or nothing when it cannot be cut."""
 
     def close(self) -> None:
-        """Give back what `stage` took."""
+        """Give back what `stage` took; a second time does nothing."""
 
 
 class QueryDelivery:

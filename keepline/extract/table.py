@@ -206,6 +206,8 @@ class TableExtract:
                 figures.source = delivery.source(day)
             self._sum(days)
             findings = [*balance.findings, *self._contradictions(delivery, days)]
+            # The rows as they came are half of what the memory holds, and nobody asks for them again.
+            delivery.close()
             pseudonyms.make_pseudonyms(session, table, CHECKED)
             landed = pseudonyms.landed_sql(table, CHECKED)
             landing.write(session.run(landed).to_arrow_reader(BATCH_ROWS))
