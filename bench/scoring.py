@@ -19,7 +19,8 @@ from .alone import Clock, run_alone, serve
 from .row import Row, contest, environment_of, print_rows
 
 AIM = 1.25
-LINES, DAYS = 1_200, 240
+# Fewer lines or days leave too few leavers to train on.
+LINES, DAYS = 2_000, 300
 FEATURES = "features.feat_subscription_asof"
 
 
