@@ -39,6 +39,7 @@ def limit(given: Mapping[str, Any], clock: Clock) -> int:
     version = champion_version(settings.models_dir)
     assert version is not None
     models = load_model_set(settings.models_dir, version).models
+    assert models, "the operator is too small: nothing was trained"
     frame = read_frame(Path(given["features"]))
     groups = payment_group(frame["payment_type"])
     scored = ~is_new(frame) & is_known(frame)
