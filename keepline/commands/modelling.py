@@ -184,7 +184,8 @@ def _thresholds(compute: Compute, day: date) -> dict[str, float]:
 def _seed(compute: Compute, name: str) -> pd.DataFrame:
     """Return a seed table as a frame."""
     with compute.connection() as connection:
-        return connection.execute(f"select * from seeds.{name}").df()  # noqa: S608
+        # In an order of its own: engines keep that of the file or not, and a model depends on it.
+        return connection.execute(f"select * from seeds.{name} order by all").df()  # noqa: S608
 
 
 def _say(sentences: Sequence[str]) -> None:

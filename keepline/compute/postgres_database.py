@@ -13,7 +13,7 @@ from keepline.settings import Settings
 
 # PostgreSQL's defaults are those of a server for many short queries: four megabytes for a sort. Compiling a
 # query of two hundred columns takes longer than running it. And of the rows of a CTE that joins CTEs the
-# planner knows nothing: it takes them for one, and loops over a hundred thousand where hashing takes a second.
+# planner knows nothing: it takes them for one, and loops over many thousands where hashing takes a second.
 # What has no other way, such as a range, loops all the same.
 PLANNING = "-c jit=off -c work_mem=128MB -c enable_nestloop=off"
 
