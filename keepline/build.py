@@ -121,6 +121,7 @@ def build(
         command.append("--full-refresh")
     command += ["--select", *LAYERS[layer]]
     with lease.committing():
+        compute.prepare()
         try:
             reach("build.starting")
             outcome = _invoke(settings, command, manifest, progress)
@@ -218,7 +219,8 @@ def _follow(progress: Update) -> Callable[[Any], None]:
 
 def _target_dir(settings: Settings) -> Path:
     # Per operator: dbt parses everything again when the profile's path has changed.
-    return settings.home / "dbt_target" / settings.operator
+    folder = settings.home / "dbt_target" / settings.operator
+    return folder if settings.compute == "duckdb" else folder / settings.compute
 
 
 def _common(settings: Settings) -> list[str]:
