@@ -203,4 +203,3 @@ def spark_columns(columns: Mapping[str, str], partition: str = "") -> dict[str, 
 
 def _duckdb_type(kind: str) -> str:
     return DUCKDB_TYPES.get(kind, kind)
-
