@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 OPERATOR ?= demo
 export KEEPLINE_OPERATOR := $(OPERATOR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What `make run` needs besides, by the engine that it is to compute on.
+ENGINE_READY := $(if $(filter spark,$(KEEPLINE_COMPUTE)),$(VENV)/.spark-ready)
 # Nothing here phones home.
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
@@ -23,6 +25,7 @@ help: ## Show these commands
 
 setup: $(VENV)/.run-ready ## Install what keepline runs on, from the hash-pinned lock
 setup-dev: $(VENV)/.dev-ready ## Install what the tests and the linters need, too
+setup-spark: $(VENV)/.spark-ready ## Install Spark and Java, for KEEPLINE_COMPUTE=spark
 
 $(VENV)/.run-ready: requirements.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh bin/system-packages python3-venv libgomp1
@@ -49,6 +52,9 @@ run: $(VENV)/.run-ready ## Publish a risk table: the last business day, then the
 
 test: $(VENV)/.dev-ready ## Run all tests
 	@$(BIN)/pytest -q -n 2 --dist loadfile
+
+test-spark: $(VENV)/.dev-ready $(VENV)/.spark-ready ## Run the tests of Spark; its cluster, too, with HYPOTHESIS_PROFILE=deep
+	@$(BIN)/pytest -q -m spark
 
 test-deep: $(VENV)/.dev-ready ## Run all tests, with every kill, fault and generated case (an hour or more)
 	@HYPOTHESIS_PROFILE=deep $(BIN)/pytest -q -n 2 --dist loadfile

@@ -82,8 +82,9 @@ class SparkScorer:
                     spark.createDataFrame(keys), spread[KEY] == _column(LISTED), "left_semi"
                 )
                 reasons = _mapped(wanted, EXPLAINED, _explaining(sent)).set_index(KEY)
-                found = reasons.loc[scores.loc[listed, KEY], list(REASON_COLUMNS)]
-                scores.loc[listed, list(REASON_COLUMNS)] = found.to_numpy(dtype=object)
+                found = reasons.loc[scores.loc[listed, KEY], list(REASON_COLUMNS)].astype(object)
+                missing = found.isna().to_numpy()
+                scores.loc[listed, list(REASON_COLUMNS)] = found.mask(missing, None).to_numpy()
         finally:
             sent.destroy()
         return scores

@@ -150,7 +150,7 @@ def read_back(spark: SparkSession, warehouse: Warehouse, catalog: Catalog) -> Ca
     from pyspark.sql.types import StructType
 
     # One call of the JVM per table: PySpark's own catalogue asks for each column and period.
-    inner = spark._jsparkSession.sessionState().catalog()  # type: ignore[attr-defined]
+    inner = spark._jsparkSession.sessionState().catalog()
     tables: dict[str, StoredTable] = {}
     views: list[tuple[int, str, str]] = []
     for schema in _listed(inner.listDatabases()):
@@ -188,7 +188,7 @@ def _periods(
     warehouse: Warehouse,
     identifier: Any,  # noqa: ANN401
 ) -> Mapping[str, str]:
-    nothing = spark._jvm.scala.Option.empty()  # type: ignore[union-attr]
+    nothing = spark._jvm.scala.Option.empty()
     told = inner.listPartitions(identifier, nothing).mkString("\n")
     found = re.findall(r"Partition Values: \[[^=]+=([^\]]+)\]\s+Location: (\S+)", told)
     return {period: warehouse.relative(place) for period, place in sorted(found)}
