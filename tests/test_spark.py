@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 from conftest import SECRETS
 from dbt.cli.main import dbtRunner
-from test_dbt_core import D1, D2, D3, WHOLE, WINDOWS, Warehouse, half_a_year
+from test_dbt_core import D2, D3, WHOLE, WINDOWS, Warehouse, half_a_year
 
 from keepline.build import build
 from keepline.compute import compute_for
@@ -215,10 +215,10 @@ def test_landing_that_breaks_the_contract_is_not_loaded(built: Settings) -> None
     compute = compute_for(built)
     contract = Warehouse(built).contract
     try:
-        with pytest.raises(BadDataError, match="_manifest.json is missing"):
+        with pytest.raises(BadDataError, match=r"_manifest\.json is missing"):
             compute.load(contract, Window.day(D2))
         (part.parent / "_manifest.json").write_text(f'{{"sha256": "{digest(part)}"}}')
-        with pytest.raises(BadDataError, match="landing of payment for .* does not fit"):
+        with pytest.raises(BadDataError, match=r"landing of payment for .* does not fit"):
             compute.load(contract, Window.day(D2))
     finally:
         shutil.rmtree(part.parent)
@@ -296,6 +296,7 @@ def cluster(folder: Path) -> Iterator[str]:
     }
     master = f"spark://127.0.0.1:{port}"
     deploy = "org.apache.spark.deploy"
+    worker = [f"{deploy}.worker.Worker", "--host", "127.0.0.1", "--webui-port", "0"]
     words = [
         [
             f"{deploy}.master.Master",
@@ -307,9 +308,8 @@ def cluster(folder: Path) -> Iterator[str]:
             "0",
         ],
         *(
-            [f"{deploy}.worker.Worker", "--host", "127.0.0.1", "--webui-port", "0", "--cores", "1"]
-            + ["--memory", "1g", "--work-dir", str(folder / f"work{number}"), master]
-            for number in (1, 2)
+            [*worker, "--cores", "1", "--memory", "1g", "--work-dir", str(folder / name), master]
+            for name in ("one", "other")
         ),
     ]
     started = []

@@ -48,7 +48,7 @@ def session(settings: Settings) -> SparkSession:
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
-    scratch = settings.operator_home / "spark" / "tmp"
+    scratch = Warehouse(settings.operator_home).scratch
     scratch.mkdir(parents=True, exist_ok=True)
     # Workers run the Python that runs here.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

@@ -89,6 +89,11 @@ class Warehouse:
         self.root = home / "spark"
         self._file = self.root / "catalog.json"
 
+    @property
+    def scratch(self) -> Path:
+        """Folder for what Spark writes in this process and nobody needs afterwards."""
+        return self.root / "tmp" / str(os.getpid())
+
     def exists(self) -> bool:
         """Whether anything was ever saved."""
         return self._file.exists()
@@ -144,10 +149,9 @@ class Warehouse:
 
     def sweep(self) -> None:
         """Remove what the catalogue does not name: old periods, and what a killed run has written."""
-        if not self.exists():
-            shutil.rmtree(self.root, ignore_errors=True)
-            return
-        shutil.rmtree(self.root / "tmp", ignore_errors=True)
+        for scratch in self.root.glob("tmp/*"):
+            if scratch != self.scratch:
+                shutil.rmtree(scratch, ignore_errors=True)
         kept = set()
         for table in self.read().tables.values():
             kept |= {self.path(table.folder)} if not table.partition else set()
