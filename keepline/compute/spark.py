@@ -10,6 +10,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from keepline.compute.base import ComputeDamagedError
 from keepline.compute.duckdb import SQL_TYPES
 from keepline.compute.spark_warehouse import StoredTable, Warehouse, spark_columns
 from keepline.contract import LOAD_DATE, Contract, Table
-from keepline.errors import BadDataError
+from keepline.errors import BadDataError, SourceUnavailableError
 from keepline.failpoint import reach
 from keepline.landed_files import whole_parts
 from keepline.progress import Update
@@ -31,6 +32,11 @@ from keepline.window import Window
 DAMAGED = re.compile(
     r"not a parquet file|no magic bytes|too small to be a parquet file|tprotocolexception"
     r"|could not read enough bytes from file \S*/spark/|CANNOT_READ_FILE",
+    re.IGNORECASE,
+)
+UNREACHABLE = re.compile(
+    r"all masters are unresponsive|master removed our application|SparkContext was shut down"
+    r"|stopped SparkContext|Could not connect to",
     re.IGNORECASE,
 )
 
@@ -89,6 +95,39 @@ class SparkCompute:
         if DAMAGED.search(str(error)):
             return ComputeDamagedError(self.place, _first_line(error))
         return None
+
+    def refusal(self, text: str) -> SourceUnavailableError | None:
+        """Return what to tell a person when an error's text says that the cluster cannot be had."""
+        if not UNREACHABLE.search(text):
+            return None
+        return SourceUnavailableError(
+            f"Spark at {self._settings.spark_master} is out of reach: run again when it is there"
+        )
+
+    def dbt_environment(self) -> dict[str, str]:
+        """Return nothing: dbt takes the session that `prepare` made."""
+        return {}
+
+    def apart(self, settings: Settings) -> Settings:
+        """Return the settings as they are: another home is another catalogue."""
+        return settings
+
+    def take_place(self, settings: Settings) -> None:
+        """Let what was built in another home be here: its folders move, then the catalogue is replaced."""
+        other = Warehouse(settings.operator_home)
+        built = other.read()
+        for folder in other.root.glob("tables/*/*/*"):
+            place = self.warehouse.path(other.relative(str(folder)))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            folder.replace(place)
+        try:
+            before = self.warehouse.read().generation
+        except ComputeDamagedError:
+            before = self.warehouse.forget()
+        self.warehouse.save(replace(built, generation=before))
+
+    def drop_apart(self) -> None:
+        """Do nothing: what was not taken goes with the other home."""
 
     def load(
         self,

@@ -147,6 +147,11 @@ class Warehouse:
             draft.replace(self._file)
         return saved
 
+    def forget(self) -> int:
+        """Remove a catalogue that cannot be read; returns the generation of having none."""
+        self._file.unlink(missing_ok=True)
+        return Catalog().generation
+
     def sweep(self) -> None:
         """Remove what the catalogue does not name: old periods, and what a killed run has written."""
         for scratch in self.root.glob("tmp/*"):
