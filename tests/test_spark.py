@@ -194,7 +194,8 @@ from keepline.build import build
 from keepline.settings import Settings
 from keepline.window import Window
 day = sys.argv[1]
-build(Settings.load(), "all", Window.day(date.fromisoformat(day)), {"as_of_dates": [day], "known_on": day})
+asked = {"as_of_dates": [day], "known_on": day}
+build(Settings.load(), "all", Window.day(date.fromisoformat(day)), asked, progress=print)
 """
 
 
