@@ -18,7 +18,7 @@ export GX_ANALYTICS_ENABLED := false
 export SCARF_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-kindness dictionary lock stop clean
+.PHONY: help setup setup-dev setup-spark run test test-spark test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-kindness dictionary lock stop clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,7 +47,13 @@ $(VENV)-bench/.ready: requirements-bench.lock
 		echo "some rivals cannot be installed: the table will say so"
 	@touch $@
 
-run: $(VENV)/.run-ready ## Publish a risk table: the last business day, then the next one each time (OPERATOR=demo)
+$(VENV)/.spark-ready: $(VENV)/.run-ready requirements-spark.lock
+	@sh bin/system-packages openjdk-17-jre-headless
+	@echo "adding Spark to $(VENV) from requirements-spark.lock (450 MB, a minute or two) ..."
+	@$(BIN)/pip install -qq --no-deps --require-hashes -r requirements-spark.lock
+	@touch $@
+
+run: $(VENV)/.run-ready $(ENGINE_READY) ## Publish a risk table: the last business day, then the next one each time (OPERATOR=demo)
 	@$(BIN)/keepline run
 
 test: $(VENV)/.dev-ready ## Run all tests
@@ -99,6 +105,8 @@ lock: ## Resolve requirements*.in again (needs uv)
 	@uv pip compile requirements.in -o requirements.lock --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --quiet --upgrade
 	@uv pip compile requirements-dev.in -o requirements-dev.lock --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --quiet --upgrade
+	@uv pip compile requirements-spark.in -o requirements-spark.lock --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --quiet --upgrade
 	@uv pip compile requirements-bench.in -o requirements-bench.lock --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --quiet --upgrade

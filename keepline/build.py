@@ -37,7 +37,7 @@ FAILED = ("error", "fail", "runtime error")
 # Another version of these may build other rows from the same models.
 LOCKED = ("dbt-core", "dbt-adapters", "duckdb")
 ADAPTERS = {"duckdb": "dbt-duckdb", "postgres": "dbt-postgres", "spark": "dbt-spark"}
-LOCK_FILE = PROJECT_DIR / "requirements.lock"
+LOCK_FILES = (PROJECT_DIR / "requirements-spark.lock", PROJECT_DIR / "requirements.lock")
 
 # Day by which an incremental model is replaced, if it is replaced by days.
 DAY_COLUMNS = ("load_date", "as_of_date", "score_date")
@@ -194,13 +194,13 @@ def _check_versions(engine: str) -> None:
     Raises:
         UsageError: another one is installed.
     """
-    lock = LOCK_FILE.read_text(encoding="utf-8")
+    lock = "".join(path.read_text(encoding="utf-8") for path in LOCK_FILES)
     locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
     for name in (*LOCKED, ADAPTERS[engine]):
         if version(name) != locked[name]:
             raise UsageError(
                 f"{name} {version(name)} is installed, and this project is built with {locked[name]}: "
-                "another version may give other marts. `make setup` installs what requirements.lock says"
+                "another version may give other marts. `make setup` installs what the locks say"
             )
 
 
@@ -219,8 +219,7 @@ def _follow(progress: Update) -> Callable[[Any], None]:
 
 def _target_dir(settings: Settings) -> Path:
     # Per operator: dbt parses everything again when the profile's path has changed.
-    folder = settings.home / "dbt_target" / settings.operator
-    return folder if settings.compute == "duckdb" else folder / settings.compute
+    return settings.home / "dbt_target" / settings.operator
 
 
 def _common(settings: Settings) -> list[str]:

@@ -153,7 +153,7 @@ def test_unit_tests_pass(built: Settings, monkeypatch: pytest.MonkeyPatch) -> No
     compute = compute_for(built)
     monkeypatch.setenv("KEEPLINE_HOME", str(built.home))
     monkeypatch.setenv("KEEPLINE_OPERATOR", built.operator)
-    parsed = str(built.home / "dbt_target" / built.operator / "spark")
+    parsed = str(built.home / "dbt_target" / built.operator)
     compute.prepare()
 
     done = dbtRunner().invoke(

@@ -206,7 +206,7 @@ class TableExtract:
                 figures.source = delivery.source(day)
             self._sum(days)
             findings = [*balance.findings, *self._contradictions(delivery, days)]
-            # The rows as they came are half of what the memory holds, and nobody asks for them again.
+            # Nobody asks for the rows as they came again, and they would be in memory twice.
             delivery.close()
             pseudonyms.make_pseudonyms(session, table, CHECKED)
             landed = pseudonyms.landed_sql(table, CHECKED)
