@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 OPERATOR ?= demo
 export KEEPLINE_OPERATOR := $(OPERATOR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What `make run` needs besides, by the engine that it is to compute on.
+ENGINE_READY := $(if $(filter spark,$(KEEPLINE_COMPUTE)),$(VENV)/.spark-ready)
 # Nothing here phones home.
 export DO_NOT_TRACK := 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
@@ -16,13 +18,14 @@ export GX_ANALYTICS_ENABLED := false
 export SCARF_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-kindness dictionary lock stop clean
+.PHONY: help setup setup-dev setup-spark run test test-spark test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-kindness dictionary lock stop clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.run-ready ## Install what keepline runs on, from the hash-pinned lock
 setup-dev: $(VENV)/.dev-ready ## Install what the tests and the linters need, too
+setup-spark: $(VENV)/.spark-ready ## Install Spark and Java, for KEEPLINE_COMPUTE=spark
 
 $(VENV)/.run-ready: requirements.lock pyproject.toml
 	@PYTHON=$(PYTHON) sh bin/system-packages python3-venv libgomp1
@@ -44,11 +47,20 @@ $(VENV)-bench/.ready: requirements-bench.lock
 		echo "some rivals cannot be installed: the table will say so"
 	@touch $@
 
-run: $(VENV)/.run-ready ## Publish a risk table: the last business day, then the next one each time (OPERATOR=demo)
+$(VENV)/.spark-ready: $(VENV)/.run-ready requirements-spark.lock
+	@sh bin/system-packages openjdk-17-jre-headless
+	@echo "adding Spark to $(VENV) from requirements-spark.lock (450 MB, a minute or two) ..."
+	@$(BIN)/pip install -qq --no-deps --require-hashes -r requirements-spark.lock
+	@touch $@
+
+run: $(VENV)/.run-ready $(ENGINE_READY) ## Publish a risk table: the last business day, then the next one each time (OPERATOR=demo)
 	@$(BIN)/keepline run
 
 test: $(VENV)/.dev-ready ## Run all tests
 	@$(BIN)/pytest -q -n 2 --dist loadfile
+
+test-spark: $(VENV)/.dev-ready $(VENV)/.spark-ready ## Run the tests of Spark; its cluster, too, with HYPOTHESIS_PROFILE=deep
+	@$(BIN)/pytest -q -m spark
 
 test-deep: $(VENV)/.dev-ready ## Run all tests, with every kill, fault and generated case (an hour or more)
 	@HYPOTHESIS_PROFILE=deep $(BIN)/pytest -q -n 2 --dist loadfile
@@ -93,6 +105,8 @@ lock: ## Resolve requirements*.in again (needs uv)
 	@uv pip compile requirements.in -o requirements.lock --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --quiet --upgrade
 	@uv pip compile requirements-dev.in -o requirements-dev.lock --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --quiet --upgrade
+	@uv pip compile requirements-spark.in -o requirements-spark.lock --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --quiet --upgrade
 	@uv pip compile requirements-bench.in -o requirements-bench.lock --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --quiet --upgrade

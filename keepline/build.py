@@ -37,7 +37,7 @@ FAILED = ("error", "fail", "runtime error")
 # Another version of these may build other rows from the same models.
 LOCKED = ("dbt-core", "dbt-adapters", "duckdb")
 ADAPTERS = {"duckdb": "dbt-duckdb", "postgres": "dbt-postgres", "spark": "dbt-spark"}
-LOCK_FILE = PROJECT_DIR / "requirements.lock"
+LOCK_FILES = (PROJECT_DIR / "requirements-spark.lock", PROJECT_DIR / "requirements.lock")
 
 # Day by which an incremental model is replaced, if it is replaced by days.
 DAY_COLUMNS = ("load_date", "as_of_date", "score_date")
@@ -121,6 +121,7 @@ def build(
         command.append("--full-refresh")
     command += ["--select", *LAYERS[layer]]
     with lease.committing():
+        compute.prepare()
         try:
             reach("build.starting")
             outcome = _invoke(settings, command, manifest, progress)
@@ -193,13 +194,13 @@ def _check_versions(engine: str) -> None:
     Raises:
         UsageError: another one is installed.
     """
-    lock = LOCK_FILE.read_text(encoding="utf-8")
+    lock = "".join(path.read_text(encoding="utf-8") for path in LOCK_FILES)
     locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
     for name in (*LOCKED, ADAPTERS[engine]):
         if version(name) != locked[name]:
             raise UsageError(
                 f"{name} {version(name)} is installed, and this project is built with {locked[name]}: "
-                "another version may give other marts. `make setup` installs what requirements.lock says"
+                "another version may give other marts. `make setup` installs what the locks say"
             )
 
 

@@ -44,6 +44,7 @@ class Settings(BaseSettings):
         timezone: the operator's zone; business days are its local days.
         compute: engine that runs dbt.
         compute_dsn: PostgreSQL database of the engine `postgres`; empty means one on the store's server.
+        spark_master: where Spark computes, as Spark writes it.
         compute_memory_limit: memory that DuckDB may take, as DuckDB writes it ("2GB").
         compute_threads: threads of DuckDB and LightGBM.
         store_dsn: PostgreSQL of the store as the pipeline's login; empty means the embedded server.
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     timezone: str = "Asia/Shanghai"
     compute: Literal["duckdb", "postgres", "spark"] = "duckdb"
     compute_dsn: SecretStr = SecretStr("")
+    spark_master: str = "local[2]"
     compute_memory_limit: str = "2GB"
     compute_threads: int = 2
     store_dsn: SecretStr = SecretStr("")

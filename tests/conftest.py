@@ -37,9 +37,12 @@ SECRETS = {
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # Left out and not skipped: a skip is news, these are not.
-    long = [] if DEEP else [item for item in items if item.get_closest_marker("deep")]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if DEEP or not item.get_closest_marker("deep")]
+    left_out = set() if DEEP else {"deep"}
+    # Spark's tests are asked for by name: `-m spark` (make test-spark).
+    left_out |= set() if "spark" in config.getoption("markexpr") else {"spark"}
+    unasked = [item for item in items if left_out & {mark.name for mark in item.iter_markers()}]
+    config.hook.pytest_deselected(items=unasked)
+    items[:] = [item for item in items if item not in unasked]
     for item in items:
         for marker in item.iter_markers("case"):
             item.user_properties += [(CASE, number) for number in marker.args]

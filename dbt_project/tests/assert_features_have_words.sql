@@ -24,7 +24,7 @@ features as (
     union all
     {% endif %}
     {%- else -%}
-    select cast(null as varchar) as feature
+    select cast(null as {{ dbt.type_string() }}) as feature
     where 1 = 0
     {%- endfor %}
 

@@ -22,6 +22,7 @@ from keepline.window import Window
 if TYPE_CHECKING:
     import pandas as pd
 
+    from models_ml.churn.batch import Scorer
     from models_ml.churn.snapshot import Snapshot
 
 # Training looks at the base every two weeks: closer dates repeat the same leavers, wider ones waste.
@@ -114,6 +115,7 @@ def score(settings: Settings, day: date, *, use_champion: bool = False) -> None:
             scores_dir,
             day,
             model_version=None if use_champion else score_shelf.scored_with(scores_dir, day),
+            scorer=_scorer(settings),
         )
         reach("scores.unloaded")
         compute.replace_partition(
@@ -123,6 +125,15 @@ def score(settings: Settings, day: date, *, use_champion: bool = False) -> None:
         clock.rows = report.rows
         clock.message = ", ".join(f"{tier} {count:,}" for tier, count in report.tiers.items())
     _say(report.sentences)
+
+
+def _scorer(settings: Settings) -> Scorer | None:
+    """Return what scores on the machines that compute, or None when this process does."""
+    if settings.compute != "spark":
+        return None
+    from keepline.commands.spark_scoring import SparkScorer
+
+    return SparkScorer(settings)
 
 
 def score_columns(dbt_dir: Path) -> dict[str, str]:

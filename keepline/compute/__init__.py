@@ -22,5 +22,9 @@ def compute_for(settings: Settings) -> Compute:
             from keepline.compute.postgres import PostgresCompute
 
             return PostgresCompute(settings)
+        case "spark":
+            from keepline.compute.spark import SparkCompute
+
+            return SparkCompute(settings)
         case other:
             raise UsageError(f"KEEPLINE_COMPUTE={other}: there is no such engine here")

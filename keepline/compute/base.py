@@ -127,6 +127,10 @@ class Compute(Protocol):
         """Return what profiles.yml reads from the environment besides keepline's own settings."""
         ...
 
+    def prepare(self) -> None:
+        """Get ready for dbt to run in this process."""
+        ...
+
     def release(self) -> None:
         """Let go of what dbt holds of the engine in this process, after dbt has run."""
         ...

@@ -231,6 +231,9 @@ class DuckDBCompute:
             for table, columns in tables.items():
                 _make_table(connection, table, columns)
 
+    def prepare(self) -> None:
+        """Do nothing: dbt opens the file by itself."""
+
     def release(self) -> None:
         """Close what dbt keeps open in this process; its configuration would refuse ours."""
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager

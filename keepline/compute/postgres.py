@@ -281,6 +281,9 @@ class PostgresCompute:
         told = {variables[key]: str(value) for key, value in parts.items() if key in variables}
         return {**told, PASSWORD_VARIABLE: password}
 
+    def prepare(self) -> None:
+        """Do nothing: dbt connects by itself."""
+
     def release(self) -> None:
         """Close the connections that dbt keeps open in this process."""
         from dbt.adapters.factory import cleanup_connections, reset_adapters

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ from models_ml.churn.immutable import (
     write_atomically,
 )
 from models_ml.churn.model import LabelParams, ModelSet, TrainingParams
-from models_ml.churn.parameters import choose_params
+from models_ml.churn.parameters import RiskParams, choose_params
 from models_ml.churn.reasons import Catalogue
 from models_ml.churn.registry import (
     champion_version,
@@ -98,6 +98,21 @@ class ScoreReport:
     sentences: tuple[str, ...]
     seconds: float
     unseen_shares: Mapping[str, float] = field(default_factory=dict)
+
+
+class Scorer(Protocol):
+    """Scores a snapshot as `scoring.score_frame` does, on other machines."""
+
+    def __call__(
+        self,
+        snapshot: Path,
+        models: ModelSet | None,
+        params: RiskParams,
+        catalogue: Catalogue,
+        stamps: Stamps,
+    ) -> pd.DataFrame:
+        """Return the same rows in the same order as `score_frame`."""
+        ...
 
 
 def train(
@@ -178,6 +193,7 @@ def score(
     *,
     model_version: str | None = None,
     without_model_because: str | None = None,
+    scorer: Scorer | None = None,
 ) -> ScoreReport:
     """Score a snapshot with the champion, or the version named, and write immutable scores.
 
@@ -190,6 +206,7 @@ def score(
         score_date: business day of the scores, the as-of date of the features.
         model_version: version to score with; None is the champion.
         without_model_because: use no model, for this reason (say after a `ModelVerificationError`).
+        scorer: what scores the snapshot; None is this process.
 
     Returns:
         the report with the path of the Parquet file.
@@ -217,8 +234,12 @@ def score(
             [[feature, *entry] for feature, entry in words.entries.items()],
         ),
     )
-    features = read_frame(snapshot.path)
-    scores = score_frame(features, models, params, words, stamps)
+    if scorer is None:
+        features = read_frame(snapshot.path)
+        scores = score_frame(features, models, params, words, stamps)
+    else:
+        scores = scorer(snapshot.path, models, params, words, stamps)
+        features = read_frame(snapshot.path, _text_columns(snapshot.columns, models))
     unseen = _unseen(features, models)
     sentences += [
         f"{name}: {share:.1%} of the values were not there at training and count as missing"
@@ -302,6 +323,16 @@ def _chosen(
         return None, ["no model was ever trained: every subscription is NEW or NODATA"]
     models = load_model_set(models_dir, version)
     return models, list(models.skipped.values())
+
+
+def _text_columns(columns: Sequence[str], models: ModelSet | None) -> list[str]:
+    """Return the columns that `_unseen` looks at."""
+    texts = {
+        name
+        for model in (models.models if models else {}).values()
+        for name in model.space.categories
+    }
+    return [name for name in columns if name in texts | {"payment_type"}]
 
 
 def _unseen(features: pd.DataFrame, models: ModelSet | None) -> dict[str, float]:

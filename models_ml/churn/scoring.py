@@ -42,6 +42,9 @@ SCORE_COLUMNS = (
     "feature_snapshot_id",
     "score_run_id",
 )
+PREDICTED_COLUMNS = (
+    KEY, AS_OF, "payment_group", SILENCE, "unscored", "raw_score", "churn_probability", "value_fen",
+)  # fmt: skip
 _NEEDED = (KEY, AS_OF, "payment_type", "full_months_on_net", "known_flag", SILENCE)
 
 
@@ -89,42 +92,128 @@ def score_frame(
             more than one row, or the rows are of another day than the score date.
     """
     _check(features, stamps)
+    rows = living_rows(features)
+    result = judge(predict_rows(rows, models, params, num_threads), models, params, stamps)
+    listed = is_listed(result)
+    if models is not None and listed.any():
+        reasons = explain_rows(rows[listed], models, catalogue, num_threads)
+        result.loc[reasons.index, list(REASON_COLUMNS)] = reasons
+    return result
+
+
+def living_rows(features: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of living subscriptions, sorted by `subscription_id`, with `payment_group`."""
     rows = features
     if "is_alive" in rows:
         rows = rows[flag(rows["is_alive"])]
     rows = rows.sort_values(KEY, kind="stable").reset_index(drop=True)
     rows["payment_group"] = payment_group(rows["payment_type"])
+    return rows
 
-    result = _empty_result(rows, params, stamps)
+
+def predict_rows(
+    rows: pd.DataFrame, models: ModelSet | None, params: RiskParams, num_threads: int = 0
+) -> pd.DataFrame:
+    """Return what can be said of each row alone, whatever part of a day the rows are.
+
+    Args:
+        rows: of `living_rows`.
+        models: verified models; None when there are none to use.
+        params: parameters of the score date.
+        num_threads: threads for prediction; 0 takes LightGBM's default.
+
+    Returns:
+        `PREDICTED_COLUMNS` with the index of the rows; raw score, probability and worth are NaN where
+        no model is asked, and `unscored` says why (`NEW_ON_NET`, `NOTHING_KNOWN` or `NO_MODEL`).
+
+    Raises:
+        FeatureMismatchError: the columns are not those of the model.
+    """
+    predicted = rows[[KEY, AS_OF, "payment_group", SILENCE]].copy()
     new = is_new(rows)
     unknown = ~new & (~is_known(rows) | rows["payment_group"].isna().to_numpy())
-    result.loc[new, ["risk_tier", "tier_rule_id"]] = [NEW, RULE_NEW]
-    result.loc[unknown, "tier_rule_id"] = RULE_UNKNOWN
-    if models is None or not models.models:
-        return result
-
-    matrices: dict[str, pd.DataFrame] = {}
-    for group, model in models.models.items():
+    predicted["unscored"] = np.where(
+        new, RULE_NEW, np.where(unknown, RULE_UNKNOWN, RULE_NO_MODEL)
+    ).astype(object)
+    for name in ("raw_score", "churn_probability", "value_fen"):
+        predicted[name] = np.nan
+    for group, model in models.models.items() if models else ():
         at = (rows["payment_group"] == group).to_numpy() & ~new & ~unknown
         if at.any():
-            matrices[group] = rows[at]
-            _predict(result, rows[at], model, params, num_threads)
-    scored = result["churn_probability"].notna().to_numpy()
-    if scored.any():
-        result.loc[scored, "model_version"] = models.version
-        judged = result.loc[scored, [KEY, "churn_probability", "value_fen"]]
-        tiers = assign_tiers(judged.join(rows.loc[scored, ["payment_group", SILENCE]]), params)
-        result.loc[scored, list(tiers.columns)] = tiers
-    for group, found in matrices.items():
-        listed = found[result.loc[found.index, "risk_tier"].isin([HIGH, MEDIUM])]
-        _add_reasons(result, listed, models.models[group], catalogue, num_threads)
+            _predict(predicted, rows[at], model, params, num_threads)
+    return predicted
+
+
+def judge(
+    predicted: pd.DataFrame, models: ModelSet | None, params: RiskParams, stamps: Stamps
+) -> pd.DataFrame:
+    """Return the scores of a whole day, without reasons: percentiles and tiers compare its rows.
+
+    Args:
+        predicted: `PREDICTED_COLUMNS` of all rows of the day, sorted by `subscription_id`.
+        models: the models that predicted.
+        params: parameters of the score date.
+        stamps: what to write beside each score.
+
+    Raises:
+        FeatureMismatchError: a subscription has no id or more than one row, or the rows are of
+            another day than the score date.
+    """
+    _check_keys(predicted, stamps)
+    result = _empty_result(predicted, params, stamps)
+    new = (predicted["unscored"] == RULE_NEW).to_numpy()
+    result["tier_rule_id"] = predicted["unscored"].astype(object)
+    result.loc[new, "risk_tier"] = NEW
+    scored = predicted["raw_score"].notna().to_numpy()
+    if models is None or not scored.any():
+        return result
+    result["churn_probability"] = predicted["churn_probability"]
+    for group in models.models:
+        raw = predicted.loc[scored & (predicted["payment_group"] == group).to_numpy(), "raw_score"]
+        # Ranked by the raw score: calibration may put many rows on one step.
+        result.loc[raw.index, "score_percentile"] = raw.rank(method="average", pct=True) * 100
+    result.loc[scored, "value_fen"] = predicted.loc[scored, "value_fen"].astype(np.int64)
+    result.loc[scored, "model_version"] = models.version
+    judged = result.loc[scored, [KEY, "churn_probability", "value_fen"]]
+    tiers = assign_tiers(judged.join(predicted.loc[scored, ["payment_group", SILENCE]]), params)
+    result.loc[scored, list(tiers.columns)] = tiers
     return result
+
+
+def is_listed(scores: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Tell which scores need reasons: those that somebody may be called for."""
+    listed: npt.NDArray[np.bool_] = scores["risk_tier"].isin([HIGH, MEDIUM]).to_numpy()
+    return listed
+
+
+def explain_rows(
+    rows: pd.DataFrame, models: ModelSet, catalogue: Catalogue, num_threads: int = 0
+) -> pd.DataFrame:
+    """Return the reasons of listed rows, `REASON_COLUMNS` with the index of the rows.
+
+    Args:
+        rows: of `living_rows`, only those that need reasons.
+        models: the models that predicted.
+        catalogue: the features in words.
+        num_threads: threads; 0 takes LightGBM's default.
+    """
+    found = []
+    for group, model in models.models.items():
+        of_group = rows[(rows["payment_group"] == group).to_numpy()]
+        for part in _chunks(of_group, CHUNK_ROWS):
+            contributions = model.contributions(model.space.matrix(part), num_threads)
+            found.append(explain(part, contributions, model.space, catalogue))
+    return pd.concat(found) if found else pd.DataFrame(columns=list(REASON_COLUMNS), dtype=object)
 
 
 def _check(features: pd.DataFrame, stamps: Stamps) -> None:
     missing = sorted(set(_NEEDED) - set(features.columns))
     if missing:
         raise FeatureMismatchError(f"the features have no column {', '.join(missing)}")
+    _check_keys(features, stamps)
+
+
+def _check_keys(features: pd.DataFrame, stamps: Stamps) -> None:
     if features[KEY].isna().any():
         raise FeatureMismatchError(f"{int(features[KEY].isna().sum())} rows have no {KEY}")
     if features[KEY].duplicated().any():
@@ -156,13 +245,13 @@ def _empty_result(rows: pd.DataFrame, params: RiskParams, stamps: Stamps) -> pd.
 
 
 def _predict(
-    result: pd.DataFrame,
+    predicted: pd.DataFrame,
     rows: pd.DataFrame,
     model: PaymentModel,
     params: RiskParams,
     num_threads: int,
 ) -> None:
-    """Fill probability, percentile and worth of one payment type's rows."""
+    """Fill raw score, probability and worth of one payment type's rows."""
     model.space.check(rows)
     raw = np.concatenate(
         [
@@ -170,26 +259,10 @@ def _predict(
             for part in _chunks(rows, CHUNK_ROWS)
         ]
     )
-    result.loc[rows.index, "churn_probability"] = model.calibration.apply(raw)
-    # Ranked by the raw score: calibration may put many rows on one step.
-    result.loc[rows.index, "score_percentile"] = (
-        pd.Series(raw).rank(method="average", pct=True).to_numpy() * 100
-    )
+    predicted.loc[rows.index, "raw_score"] = raw
+    predicted.loc[rows.index, "churn_probability"] = model.calibration.apply(raw)
     worth = clv_12m_fen(rows, model.hazards, params.get("annual_discount_rate"))
-    result.loc[rows.index, "value_fen"] = worth.astype(np.int64)
-
-
-def _add_reasons(
-    result: pd.DataFrame,
-    rows: pd.DataFrame,
-    model: PaymentModel,
-    catalogue: Catalogue,
-    num_threads: int,
-) -> None:
-    for part in _chunks(rows, CHUNK_ROWS):
-        contributions = model.contributions(model.space.matrix(part), num_threads)
-        reasons = explain(part, contributions, model.space, catalogue)
-        result.loc[part.index, list(REASON_COLUMNS)] = reasons
+    predicted.loc[rows.index, "value_fen"] = worth.astype(np.int64)
 
 
 def _chunks(rows: pd.DataFrame, size: int) -> list[pd.DataFrame]:

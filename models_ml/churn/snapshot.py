@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -156,13 +157,13 @@ def open_snapshot(path: Path) -> Snapshot:
     )
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """Read Parquet into a frame of numbers, texts and dates.
+def read_frame(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read Parquet, or some columns of it, into a frame of numbers, texts and dates.
 
     Decimals and booleans become numbers (a model knows nothing else); a missing number is NaN and
     a missing text None.
     """
-    return to_frame(pq.read_table(path))
+    return to_frame(pq.read_table(path, columns=None if columns is None else list(columns)))
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

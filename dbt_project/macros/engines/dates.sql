@@ -23,12 +23,30 @@
 
 {# A day some months later (or earlier, when negative), as a date. #}
 {% macro add_months(day, months) -%}
+    {{ return(adapter.dispatch('add_months', 'keepline')(day, months)) }}
+{%- endmacro %}
+
+{% macro default__add_months(day, months) -%}
     cast({{ dbt.dateadd('month', months, day) }} as date)
+{%- endmacro %}
+
+{# dbt's own goes through seconds since 1970 and refuses a null. #}
+{% macro spark__add_months(day, months) -%}
+    add_months(cast({{ day }} as date), cast({{ months }} as integer))
 {%- endmacro %}
 
 {# Whole days from one date to another, as bigint: engines disagree on `date - date`. #}
 {% macro days_between(earlier, later) -%}
+    {{ return(adapter.dispatch('days_between', 'keepline')(earlier, later)) }}
+{%- endmacro %}
+
+{% macro default__days_between(earlier, later) -%}
     cast({{ dbt.datediff(earlier, later, 'day') }} as bigint)
+{%- endmacro %}
+
+{# dbt's own refuses a null. #}
+{% macro spark__days_between(earlier, later) -%}
+    cast(datediff({{ later }}, {{ earlier }}) as bigint)
 {%- endmacro %}
 
 {# The day that closes nothing: `valid_to` of what is still valid. #}
@@ -38,7 +56,18 @@
 
 {# Whole seconds from one timestamp to another, as bigint. #}
 {% macro seconds_between(earlier, later) -%}
+    {{ return(adapter.dispatch('seconds_between', 'keepline')(earlier, later)) }}
+{%- endmacro %}
+
+{% macro default__seconds_between(earlier, later) -%}
     cast({{ dbt.datediff(earlier, later, 'second') }} as bigint)
+{%- endmacro %}
+
+{# dbt's own refuses a null. Seconds are counted by their beginnings, as elsewhere. #}
+{% macro spark__seconds_between(earlier, later) -%}
+    cast(timestampdiff(
+        second, date_trunc('second', {{ earlier }}), date_trunc('second', {{ later }})
+    ) as bigint)
 {%- endmacro %}
 
 {# Full hours from one timestamp to another, as bigint. #}

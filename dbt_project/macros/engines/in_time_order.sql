@@ -12,3 +12,7 @@
 {% macro default__in_time_order(columns) -%}
     order by {{ columns | join(', ') }}
 {%- endmacro %}
+
+{# Spark: a file holds one day; sorting all rows would cost a shuffle and prune nothing. #}
+{% macro spark__in_time_order(columns) -%}
+{%- endmacro %}

@@ -10,6 +10,10 @@
     ({{ utc_timestamp }} at time zone 'UTC' at time zone '{{ var("timezone") }}')
 {%- endmacro %}
 
+{% macro spark__local_timestamp(utc_timestamp) -%}
+    convert_timezone('UTC', '{{ var("timezone") }}', {{ utc_timestamp }})
+{%- endmacro %}
+
 {# Local business day of a UTC instant. #}
 {% macro local_date(utc_timestamp) -%}
     cast({{ local_timestamp(utc_timestamp) }} as date)

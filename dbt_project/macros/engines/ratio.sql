@@ -24,6 +24,10 @@
     which an engine adds them; its own stddev() does, in the last digits.
 #}
 {% macro variation(count, total, squares) -%}
+    {{ return(adapter.dispatch('variation', 'keepline')(count, total, squares)) }}
+{%- endmacro %}
+
+{% macro default__variation(count, total, squares) -%}
     cast(round(
         sqrt(
             case
@@ -31,6 +35,19 @@
                 else cast(
                     {{ count }} * {{ squares }} - {{ total }} * {{ total }} as decimal(38, 0)
                 ) / ({{ count }} * ({{ count }} - 1))
+            end
+        ) * {{ count }} / nullif({{ total }}, 0), 6
+    ) as decimal(18, 6))
+{%- endmacro %}
+
+{# Spark divides decimals into six digits; a double keeps sixteen, as DuckDB's does. #}
+{% macro spark__variation(count, total, squares) -%}
+    cast(round(
+        sqrt(
+            case
+                when {{ count }} < 2 or {{ total }} = 0 then null
+                else cast({{ count }} * {{ squares }} - {{ total }} * {{ total }} as double)
+                    / ({{ count }} * ({{ count }} - 1))
             end
         ) * {{ count }} / nullif({{ total }}, 0), 6
     ) as decimal(18, 6))

@@ -50,6 +50,20 @@
 {%- endmacro %}
 
 {#
+    Spark: periods are folders; see the materialization in spark_tables.sql. Nothing is
+    noted of their contents there.
+#}
+{% macro spark__replace_rows(period_column, predicate, forgotten) -%}
+    {{ return({
+        'materialized': 'incremental',
+        'incremental_strategy': 'append',
+        'on_schema_change': 'fail',
+        'partition_by': period_column,
+        'meta': {'replaced': predicate},
+    }) }}
+{%- endmacro %}
+
+{#
     Predicate that keeps the days named by a list variable; a model that has no
     such day yet is built for these days only.
 #}

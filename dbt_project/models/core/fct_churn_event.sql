@@ -234,7 +234,9 @@ inactivity_losses as (
 
     select
         inactive.subscription_id,
-        {{ dbt.concat(["'INACTIVITY_'", 'cast(inactive.inactivity_days as varchar)']) }}
+        {{ dbt.concat([
+            "'INACTIVITY_'", 'cast(inactive.inactivity_days as ' ~ dbt.type_string() ~ ')'
+        ]) }}
             as definition_code,
         'inactivity' as kind,
         greatest(inactive.event_date, subscriptions.activated_date) as event_date,
