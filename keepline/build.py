@@ -7,7 +7,8 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from keepline.compute import Compute, compute_for
 from keepline.errors import BadDataError, KeeplineError, UsageError
 from keepline.failpoint import reach
 from keepline.ops import ModelRun
+from keepline.parts import landed_window, parts_that_fit
 from keepline.progress import Update
 from keepline.settings import PROJECT_DIR, Settings
 from keepline.window import Window
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 # Seeds belong to the core build: a parameter that was changed counts from the next run on.
-CORE = ("resource_type:seed", "path:models/staging", "path:models/core")
+CORE_DIR = "models/core"
+CORE = ("resource_type:seed", "path:models/staging", f"path:{CORE_DIR}")
 LAYERS: dict[str, tuple[str, ...]] = {
     "seeds": ("resource_type:seed",),
     "core": CORE,
@@ -33,6 +36,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "marts": ("path:models/marts",),
     "all": (*CORE, "path:models/features", "path:models/marts"),
 }
+# Layers whose rows are many: they are built in parts of days.
+IN_PARTS = ("core", "all")
+# What `replace_window` calls the models whose load dates it replaces.
+BY_LOAD_DATE = "by_load_date"
 FAILED = ("error", "fail", "runtime error")
 # Another version of these may build other rows from the same models.
 LOCKED = ("dbt-core", "dbt-adapters", "duckdb")
@@ -73,7 +80,8 @@ def build(
     """Build the models of a layer for a window and run their data tests.
 
     Incremental models replace the window's load dates and nothing else; a model that does not exist
-    yet is built from all that is loaded. Running again changes nothing.
+    yet is built from all that is loaded. Running again changes nothing. A window whose rows memory does
+    not hold is built in parts of days, with the same tables as in one.
 
     Args:
         settings: which engine, and where it is.
@@ -95,6 +103,43 @@ def build(
     """
     if layer not in LAYERS:
         raise UsageError(f"no layer {layer!r}: choose one of {', '.join(LAYERS)}")
+    run = partial(_build_once, settings, layer, variables=variables, progress=progress)
+    selected = list(LAYERS[layer])
+    if layer not in IN_PARTS:
+        return run(window, ["--select", *selected], full_refresh=full_refresh)
+    manifest = _manifest(settings)
+    whole = window
+    from_nothing = full_refresh or _any_missing(settings, manifest)
+    if from_nothing and (landed := landed_window(settings)) is not None:
+        whole = Window(
+            min(window.from_date, landed.from_date), max(window.to_date, landed.to_date)
+        )
+    first, *others = parts_that_fit(settings, whole)
+    if not others:
+        return run(window, ["--select", *selected], full_refresh=full_refresh)
+    # What replaces load dates goes part by part, with what it reads; what is made whole is made
+    # once, when all of its facts are there.
+    by_day = f"tag:{BY_LOAD_DATE},path:{CORE_DIR}"
+    begun = ["--select", "resource_type:seed", "path:models/staging", f"+{by_day}"]
+    results = run(first, begun, full_refresh=full_refresh, is_first=from_nothing)
+    for part in others:
+        results += run(part, ["--select", by_day])
+    rest = ["--select", *selected, "--exclude", "resource_type:seed", by_day]
+    return _together(results + run(window, rest, full_refresh=full_refresh))
+
+
+def _build_once(
+    settings: Settings,
+    layer: str,
+    window: Window,
+    selection: Sequence[str],
+    *,
+    variables: Mapping[str, Any] | None,
+    full_refresh: bool = False,
+    is_first: bool = False,
+    progress: Update | None = None,
+) -> list[ModelRun]:
+    """Run dbt once; `is_first`: a model that is built from nothing takes no day after the window."""
     manifest = _manifest(settings)
     compute = compute_for(settings)
     compute.make_tables(_written_elsewhere(manifest))
@@ -112,6 +157,7 @@ def build(
             {
                 "timezone": settings.timezone,
                 **(variables or {}),
+                **({"built_to": window.to_date.isoformat()} if is_first else {}),
                 "window_from": window.from_date.isoformat(),
                 "window_to": window.to_date.isoformat(),
             }
@@ -119,7 +165,7 @@ def build(
     ]
     if full_refresh:
         command.append("--full-refresh")
-    command += ["--select", *LAYERS[layer]]
+    command += selection
     with lease.committing():
         try:
             reach("build.starting")
@@ -137,6 +183,39 @@ def build(
     if failed:
         raise BuildFailedError(_explain(layer, window, failed), results)
     return results
+
+
+def _any_missing(settings: Settings, manifest: Manifest) -> bool:
+    """Tell whether a model that replaces load dates was never built."""
+    compute = compute_for(settings)
+    if not compute.exists():
+        return True
+    found = {
+        (schema, name)
+        for schema, name in compute.execute(
+            "select table_schema, table_name from information_schema.tables"
+        )
+    }
+    return any(
+        (node.schema, node.name) not in found
+        for node in manifest.nodes.values()
+        if BY_LOAD_DATE in node.tags and node.original_file_path.startswith(CORE_DIR)
+    )
+
+
+def _together(results: Sequence[ModelRun]) -> list[ModelRun]:
+    """Return one result per model and test of what was built in parts."""
+    by_model: dict[str, list[ModelRun]] = {}
+    for result in results:
+        by_model.setdefault(result.model, []).append(result)
+    return [
+        replace(
+            runs[-1],
+            seconds=sum(run.seconds for run in runs),
+            rows=None if runs[-1].rows is None else sum(run.rows or 0 for run in runs),
+        )
+        for runs in by_model.values()
+    ]
 
 
 def parse(settings: Settings) -> Path:
