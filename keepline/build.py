@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -111,9 +111,7 @@ def build(
     whole = window
     from_nothing = full_refresh or _any_missing(settings, manifest)
     if from_nothing and (landed := landed_window(settings)) is not None:
-        whole = Window(
-            min(window.from_date, landed.from_date), max(window.to_date, landed.to_date)
-        )
+        whole = Window(min(window.from_date, landed.from_date), max(window.to_date, landed.to_date))
     first, *others = parts_that_fit(settings, whole)
     if not others:
         return run(window, ["--select", *selected], full_refresh=full_refresh)
