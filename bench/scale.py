@@ -114,6 +114,10 @@ def _run(
     return Size(lines, days, rows, simulated_s, history, stages, taken)
 
 
+def _cpu_s(runs: Sequence[Run]) -> float:
+    return statistics.median(float(run.more["cpu_s"]) for run in runs)
+
+
 def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
@@ -122,10 +126,13 @@ def _rows(sizes: Sequence[Size], engine: str) -> list[Row]:
     rows = []
     for size in sizes:
         stages = ", ".join(
-            f"{verb} {seconds:.1f} s {max(run.peak_mb for run in size.stages[verb]):,.0f} MB"
+            f"{verb} {seconds:.1f} s ({_cpu_s(size.stages[verb]):.1f} of a core)"
+            f" {max(run.peak_mb for run in size.stages[verb]):,.0f} MB"
             for verb, seconds in size.seconds.items()
         )
-        history = ", ".join(f"{verb} {run.seconds:.0f} s" for verb, run in size.history.items())
+        history = ", ".join(
+            f"{verb} {run.seconds:.0f} s ({_cpu_s([run]):.0f})" for verb, run in size.history.items()
+        )
         disk = ", ".join(
             f"{place} {taken / 1e6:,.0f} MB" for place, taken in size.bytes_by_place.items()
         )
