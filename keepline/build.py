@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # Seeds belong to the core build: a parameter that was changed counts from the next run on.
 CORE_DIR = "models/core"
 CORE = ("resource_type:seed", "path:models/staging", f"path:{CORE_DIR}")
+# Of the models of the core one that is built after all that replace load dates.
+MADE_LAST = "core.fct_subscription_month"
 LAYERS: dict[str, tuple[str, ...]] = {
     "seeds": ("resource_type:seed",),
     "core": CORE,
@@ -107,14 +109,16 @@ def build(
     selected = list(LAYERS[layer])
     if layer not in IN_PARTS:
         return run(window, ["--select", *selected], full_refresh=full_refresh)
-    manifest = _manifest(settings)
     whole = window
-    from_nothing = full_refresh or _any_missing(settings, manifest)
+    from_nothing = full_refresh or _any_missing(settings)
     if from_nothing and (landed := landed_window(settings)) is not None:
         whole = Window(min(window.from_date, landed.from_date), max(window.to_date, landed.to_date))
     first, *others = parts_that_fit(settings, whole)
     if not others:
         return run(window, ["--select", *selected], full_refresh=full_refresh)
+    if from_nothing:
+        # While it is missing, a build that was killed between its parts begins anew.
+        compute_for(settings).execute(f"drop table if exists {MADE_LAST}")
     # What replaces load dates goes part by part, with what it reads; what is made whole is made
     # once, when all of its facts are there.
     by_day = f"tag:{BY_LOAD_DATE},path:{CORE_DIR}"
@@ -183,22 +187,23 @@ def _build_once(
     return results
 
 
-def _any_missing(settings: Settings, manifest: Manifest) -> bool:
-    """Tell whether a model that replaces load dates was never built."""
+def _any_missing(settings: Settings) -> bool:
+    """Tell whether a model that replaces load dates was never built, or not to its end."""
     compute = compute_for(settings)
     if not compute.exists():
         return True
     found = {
-        (schema, name)
+        f"{schema}.{name}"
         for schema, name in compute.execute(
             "select table_schema, table_name from information_schema.tables"
         )
     }
-    return any(
-        (node.schema, node.name) not in found
-        for node in manifest.nodes.values()
+    wanted = {
+        f"{node.schema}.{node.name}"
+        for node in _parsed(settings).nodes.values()
         if BY_LOAD_DATE in node.tags and node.original_file_path.startswith(CORE_DIR)
-    )
+    }
+    return not found >= wanted | {MADE_LAST}
 
 
 def _together(results: Sequence[ModelRun]) -> list[ModelRun]:
@@ -222,7 +227,7 @@ def parse(settings: Settings) -> Path:
     Raises:
         KeeplineError: the project cannot be read; the message is dbt's.
     """
-    _manifest(settings)
+    _parsed(settings)
     return _target_dir(settings) / "manifest.json"
 
 
@@ -235,7 +240,7 @@ class _Outcome:
     value: Any
 
 
-def _manifest(settings: Settings) -> Manifest:
+def _parsed(settings: Settings) -> Manifest:
     """Return the parsed project; only files that changed since the last parse are read again."""
     key = _target_dir(settings)
     if key not in _manifests:
@@ -244,9 +249,16 @@ def _manifest(settings: Settings) -> Manifest:
         if outcome.exception is not None or outcome.value is None:
             raise _unreadable(compute_for(settings), outcome.exception)
         _manifests[key] = outcome.value
-    # A copy: dbt writes into the manifest that it runs, and would build ephemeral models with the
-    # variables of the run before.
-    return _manifests[key].deepcopy()
+    return _manifests[key]
+
+
+def _manifest(settings: Settings) -> Manifest:
+    """Return the parsed project, to be run.
+
+    A copy: dbt writes into the manifest that it runs, and would build ephemeral models with the
+    variables of the run before.
+    """
+    return _parsed(settings).deepcopy()
 
 
 def _invoke(

@@ -18,6 +18,7 @@ import pytest
 from conftest import SECRETS
 from engines import Engine, forget, run_unit_tests
 
+from keepline import build as build_module
 from keepline import parts
 from keepline.build import BuildFailedError, build
 from keepline.compute import compute_for
@@ -243,7 +244,7 @@ def test_a_window_that_memory_does_not_hold_gives_the_tables_of_one(
     monkeypatch.setattr(parts, "BYTES_PER_ROW", 2**29)
     cut = parts.parts_that_fit(limit, WHOLE)
     assert [part.from_date for part in cut] == [D1, D2, D3, D4, D5]
-    assert cut[0].from_date == WHOLE.from_date and cut[-1].to_date == WHOLE.to_date
+    assert (cut[0].from_date, cut[-1].to_date) == (WHOLE.from_date, WHOLE.to_date)
     assert all(one.to_date == next_one.from_date for one, next_one in itertools.pairwise(cut))
 
     # Over what is there, and all from nothing with the window of one day.
@@ -253,8 +254,13 @@ def test_a_window_that_memory_does_not_hold_gives_the_tables_of_one(
     assert rows_of(in_parts) == rows_of(at_once)
     build(limit, "core", WINDOWS[3], full_refresh=True)
     assert differences(whole, warehouse.contents()) == {}
+    # Killed between two of its parts, and begun again.
     warehouse.forget()
     warehouse.compute.load(warehouse.contract, WHOLE)
+    with monkeypatch.context() as killed:
+        killed.setattr(build_module, "parts_that_fit", lambda *_: [cut[0], None])
+        with pytest.raises(AttributeError):
+            build(limit, "core", WINDOWS[3])
     build(limit, "core", WINDOWS[3])
     assert differences(whole, warehouse.contents()) == {}
 
