@@ -67,11 +67,23 @@ def _read(settings: Settings, _: Window) -> int:
         )
 
 
+def _audit_again(settings: Settings, window: Window) -> None:
+    """Audit what has passed before: that alone would be seen at once, and nothing be measured."""
+    with store.connect(settings) as connection:
+        connection.execute(
+            "update ctl.release set status = 'staged' where from_date = %s and to_date = %s"
+            " and release_id = (select release_id from ctl.current_release)",
+            [window.from_date, window.to_date],
+        )
+    pipeline.audit(settings, window)
+
+
 OTHERS: dict[str, Callable[[Settings, Window], object]] = {
     "train": lambda settings, window: modelling.train(settings, window.last_date),
     "rebuild core": lambda settings, window: pipeline.build(
         settings, "core", window, full_refresh=True
     ),
+    "audit again": _audit_again,
     "status": lambda *_: status.status(),
     "clean": lambda settings, _: retention.clean(settings),
     "read": _read,

@@ -108,7 +108,7 @@ def lists_of_releases(operator: Operator, releases: int, parts: int, rounds: int
         settings=operator.settings.model_copy(update={"releases_kept": releases + 10}),
         environment={**operator.environment, "KEEPLINE_RELEASES_KEPT": str(releases + 10)},
     )
-    stages = ("stage", "audit", "publish", "clean", "read")
+    stages = ("stage", "audit again", "publish", "clean", "read")
     operator.run_day(0)
     # The same day once more has nothing to copy: what is measured is the lists.
     before = _stages(keeping, stages, [0] * rounds)
@@ -137,8 +137,11 @@ def _fill_releases(operator: Operator, releases: int, parts: int) -> None:
             [FIRST_FAKE, parts],
         )
         connection.execute(
-            "insert into ctl.release (status, from_date, to_date, code_version, published_at)"
-            " select 'published', %s::date + n, %s::date + n + 1, 'bench', now()"
+            # Older than all that there are: a later one would be in the way of publishing.
+            "insert into ctl.release"
+            " (release_id, status, from_date, to_date, code_version, published_at)"
+            " overriding system value"
+            " select -n, 'published', %s::date + n, %s::date + n + 1, 'bench', now()"
             " from generate_series(1, %s) as n",
             [FIRST_FAKE, FIRST_FAKE, releases],
         )

@@ -131,7 +131,8 @@ def _rows(sizes: Sequence[Size], engine: str) -> list[Row]:
             for verb, seconds in size.seconds.items()
         )
         history = ", ".join(
-            f"{verb} {run.seconds:.0f} s ({_cpu_s([run]):.0f})" for verb, run in size.history.items()
+            f"{verb} {run.seconds:.0f} s ({_cpu_s([run]):.0f})"
+            for verb, run in size.history.items()
         )
         disk = ", ".join(
             f"{place} {taken / 1e6:,.0f} MB" for place, taken in size.bytes_by_place.items()
