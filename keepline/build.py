@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from keepline.compute import Compute, compute_for
 from keepline.errors import BadDataError, KeeplineError, UsageError
 from keepline.failpoint import reach
 from keepline.ops import ModelRun
+from keepline.parts import landed_window, parts_that_fit
 from keepline.progress import Update
 from keepline.settings import PROJECT_DIR, Settings
 from keepline.window import Window
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 # Seeds belong to the core build: a parameter that was changed counts from the next run on.
-CORE = ("resource_type:seed", "path:models/staging", "path:models/core")
+CORE_DIR = "models/core"
+CORE = ("resource_type:seed", "path:models/staging", f"path:{CORE_DIR}")
+# Of the models of the core one that is built after all that replace load dates.
+MADE_LAST = "core.fct_subscription_month"
 LAYERS: dict[str, tuple[str, ...]] = {
     "seeds": ("resource_type:seed",),
     "core": CORE,
@@ -33,6 +38,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "marts": ("path:models/marts",),
     "all": (*CORE, "path:models/features", "path:models/marts"),
 }
+# Layers whose rows are many: they are built in parts of days.
+IN_PARTS = ("core", "all")
+# The engine that holds in memory what it joins and sorts; servers and clusters spill by themselves.
+CUT = "duckdb"
+# What `replace_window` calls the models whose load dates it replaces.
+BY_LOAD_DATE = "by_load_date"
 FAILED = ("error", "fail", "runtime error")
 # Another version of these may build other rows from the same models.
 LOCKED = ("dbt-core", "dbt-adapters", "duckdb")
@@ -73,7 +84,8 @@ def build(
     """Build the models of a layer for a window and run their data tests.
 
     Incremental models replace the window's load dates and nothing else; a model that does not exist
-    yet is built from all that is loaded. Running again changes nothing.
+    yet is built from all that is loaded. Running again changes nothing. A window whose rows DuckDB's
+    memory does not hold is built in parts of days, with the same tables as in one.
 
     Args:
         settings: which engine, and where it is.
@@ -95,6 +107,43 @@ def build(
     """
     if layer not in LAYERS:
         raise UsageError(f"no layer {layer!r}: choose one of {', '.join(LAYERS)}")
+    run = partial(_build_once, settings, layer, variables=variables, progress=progress)
+    selected = list(LAYERS[layer])
+    if layer not in IN_PARTS or settings.compute != CUT:
+        return run(window, ["--select", *selected], full_refresh=full_refresh)
+    whole = window
+    from_nothing = full_refresh or _any_missing(settings)
+    if from_nothing and (landed := landed_window(settings)) is not None:
+        whole = Window(min(window.from_date, landed.from_date), max(window.to_date, landed.to_date))
+    first, *others = parts_that_fit(settings, whole)
+    if not others:
+        return run(window, ["--select", *selected], full_refresh=full_refresh)
+    if from_nothing:
+        # While it is missing, a build that was killed between its parts begins anew.
+        compute_for(settings).execute(f"drop table if exists {MADE_LAST}")
+    # What replaces load dates goes part by part, with what it reads; what is made whole is made
+    # once, when all of its facts are there.
+    by_day = f"tag:{BY_LOAD_DATE},path:{CORE_DIR}"
+    begun = ["--select", "resource_type:seed", "path:models/staging", f"+{by_day}"]
+    results = run(first, begun, full_refresh=full_refresh, is_first=from_nothing)
+    for part in others:
+        results += run(part, ["--select", by_day])
+    rest = ["--select", *selected, "--exclude", "resource_type:seed", by_day]
+    return _together(results + run(window, rest, full_refresh=full_refresh))
+
+
+def _build_once(
+    settings: Settings,
+    layer: str,
+    window: Window,
+    selection: Sequence[str],
+    *,
+    variables: Mapping[str, Any] | None,
+    full_refresh: bool = False,
+    is_first: bool = False,
+    progress: Update | None = None,
+) -> list[ModelRun]:
+    """Run dbt once; `is_first`: a model that is built from nothing takes no day after the window."""
     manifest = _manifest(settings)
     compute = compute_for(settings)
     compute.make_tables(_written_elsewhere(manifest))
@@ -112,6 +161,7 @@ def build(
             {
                 "timezone": settings.timezone,
                 **(variables or {}),
+                **({"built_to": window.to_date.isoformat()} if is_first else {}),
                 "window_from": window.from_date.isoformat(),
                 "window_to": window.to_date.isoformat(),
             }
@@ -119,7 +169,7 @@ def build(
     ]
     if full_refresh:
         command.append("--full-refresh")
-    command += ["--select", *LAYERS[layer]]
+    command += selection
     with lease.committing():
         compute.prepare()
         try:
@@ -140,13 +190,47 @@ def build(
     return results
 
 
+def _any_missing(settings: Settings) -> bool:
+    """Tell whether a model that replaces load dates was never built, or not to its end."""
+    compute = compute_for(settings)
+    if not compute.exists():
+        return True
+    found = {
+        f"{schema}.{name}"
+        for schema, name in compute.execute(
+            "select table_schema, table_name from information_schema.tables"
+        )
+    }
+    wanted = {
+        f"{node.schema}.{node.name}"
+        for node in _parsed(settings).nodes.values()
+        if BY_LOAD_DATE in node.tags and node.original_file_path.startswith(CORE_DIR)
+    }
+    return not found >= wanted | {MADE_LAST}
+
+
+def _together(results: Sequence[ModelRun]) -> list[ModelRun]:
+    """Return one result per model and test of what was built in parts."""
+    by_model: dict[str, list[ModelRun]] = {}
+    for result in results:
+        by_model.setdefault(result.model, []).append(result)
+    return [
+        replace(
+            runs[-1],
+            seconds=sum(run.seconds for run in runs),
+            rows=None if runs[-1].rows is None else sum(run.rows or 0 for run in runs),
+        )
+        for runs in by_model.values()
+    ]
+
+
 def parse(settings: Settings) -> Path:
     """Read the dbt project and return the path of its `manifest.json`.
 
     Raises:
         KeeplineError: the project cannot be read; the message is dbt's.
     """
-    _manifest(settings)
+    _parsed(settings)
     return _target_dir(settings) / "manifest.json"
 
 
@@ -159,7 +243,7 @@ class _Outcome:
     value: Any
 
 
-def _manifest(settings: Settings) -> Manifest:
+def _parsed(settings: Settings) -> Manifest:
     """Return the parsed project; only files that changed since the last parse are read again."""
     key = _target_dir(settings)
     if key not in _manifests:
@@ -168,9 +252,16 @@ def _manifest(settings: Settings) -> Manifest:
         if outcome.exception is not None or outcome.value is None:
             raise _unreadable(compute_for(settings), outcome.exception)
         _manifests[key] = outcome.value
-    # A copy: dbt writes into the manifest that it runs, and would build ephemeral models with the
-    # variables of the run before.
-    return _manifests[key].deepcopy()
+    return _manifests[key]
+
+
+def _manifest(settings: Settings) -> Manifest:
+    """Return the parsed project, to be run.
+
+    A copy: dbt writes into the manifest that it runs, and would build ephemeral models with the
+    variables of the run before.
+    """
+    return _parsed(settings).deepcopy()
 
 
 def _invoke(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections import defaultdict
@@ -12,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from conftest import SECRETS
 from engines import Engine, forget, run_unit_tests
 
+from keepline import build as build_module
+from keepline import parts
 from keepline.build import BuildFailedError, build
 from keepline.compute import compute_for
 from keepline.contract import Column, load_contract
 from keepline.errors import BadDataError, UsageError
+from keepline.ops import ModelRun
 from keepline.release.published import from_manifest
 from keepline.settings import Settings
 from keepline.window import Window
@@ -91,9 +96,11 @@ class Warehouse:
 
 
 def seal(partition: Path) -> None:
-    """Write what load asks of a manifest: the checksum of the file."""
-    digest = hashlib.sha256((partition / "part-0.parquet").read_bytes()).hexdigest()
-    (partition / "_manifest.json").write_text(json.dumps({"sha256": digest}))
+    """Write what load and build ask of a manifest: the checksum of the file, and its rows."""
+    part = partition / "part-0.parquet"
+    digest = hashlib.sha256(part.read_bytes()).hexdigest()
+    rows = pq.read_metadata(part).num_rows
+    (partition / "_manifest.json").write_text(json.dumps({"sha256": digest, "rows": rows}))
 
 
 def default(column: Column, load_date: date) -> Any:
@@ -221,6 +228,48 @@ def test_a_year_of_windows_gives_one_answer(warehouse: Warehouse) -> None:
     # From nothing but what is loaded, with the window of one day.
     warehouse.run(WINDOWS[3], full_refresh=True)
     assert differences(whole, warehouse.contents()) == {}
+
+
+def test_a_window_that_memory_does_not_hold_gives_the_tables_of_one(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if warehouse.settings.compute != build_module.CUT:
+        pytest.skip("servers and clusters spill by themselves: their windows are not cut")
+    warehouse.land(half_a_year())
+    warehouse.compute.load(warehouse.contract, WHOLE)
+    at_once = build(warehouse.settings, "core", WHOLE)
+    whole = warehouse.contents()
+    assert parts.parts_that_fit(warehouse.settings, WHOLE) == [WHOLE]
+
+    # As much memory as two rows take: each day with rows begins a part.
+    limit = warehouse.settings.model_copy(update={"compute_memory_limit": "1GiB"})
+    monkeypatch.setattr(parts, "BYTES_PER_ROW", 2**29)
+    cut = parts.parts_that_fit(limit, WHOLE)
+    assert [part.from_date for part in cut] == [D1, D2, D3, D4, D5]
+    assert (cut[0].from_date, cut[-1].to_date) == (WHOLE.from_date, WHOLE.to_date)
+    assert all(one.to_date == next_one.from_date for one, next_one in itertools.pairwise(cut))
+
+    # Over what is there, and all from nothing with the window of one day.
+    in_parts = build(limit, "core", WHOLE)
+    assert differences(whole, warehouse.contents()) == {}
+    assert {run.model for run in in_parts} == {run.model for run in at_once}
+    assert rows_of(in_parts) == rows_of(at_once)
+    build(limit, "core", WINDOWS[3], full_refresh=True)
+    assert differences(whole, warehouse.contents()) == {}
+    # Killed between two of its parts, and begun again.
+    warehouse.forget()
+    warehouse.compute.load(warehouse.contract, WHOLE)
+    with monkeypatch.context() as killed:
+        killed.setattr(build_module, "parts_that_fit", lambda *_: [cut[0], None])
+        with pytest.raises(AttributeError):
+            build(limit, "core", WINDOWS[3])
+    build(limit, "core", WINDOWS[3])
+    assert differences(whole, warehouse.contents()) == {}
+
+
+def rows_of(results: list[ModelRun]) -> dict[str, int]:
+    """Return what each model wrote that replaces load dates."""
+    return {run.model: run.rows for run in results if run.model.startswith("fct_") and run.rows}
 
 
 def differences(

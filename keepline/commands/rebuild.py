@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -20,9 +20,10 @@ from keepline.commands.backfill import ONE_DAY, last_done
 from keepline.commands.context import stage
 from keepline.commands.modelling import SCORE_TABLE, score_columns
 from keepline.compute import compute_for
-from keepline.contract import LOAD_DATE, load_contract
+from keepline.contract import load_contract
 from keepline.errors import KeeplineError, UsageError
 from keepline.failpoint import reach
+from keepline.parts import landed_window
 from keepline.progress import progress
 from keepline.settings import Settings
 from keepline.window import Window
@@ -39,7 +40,11 @@ def rebuild(settings: Settings) -> None:
         UsageError: nothing has landed.
         KeeplineError: landing or a score file is damaged, or a model fails; the old stays.
     """
-    landed = _landed_window(settings)
+    landed = landed_window(settings)
+    if landed is None:
+        raise UsageError(
+            f"nothing has landed in {settings.landing_dir}, so there is nothing to rebuild from"
+        )
     with lease.hold(settings, "rebuild", str(landed)), stage(settings, "rebuild", landed) as clock:
         with store.connect(settings) as connection:
             loaded = last_done(connection, "load") or landed.last_date
@@ -61,18 +66,6 @@ def rebuild(settings: Settings) -> None:
             with suppress(KeeplineError):  # the next rebuild drops it
                 compute_for(settings).drop_apart()
         clock.message = f"{days} score dates; what was there before is gone"
-
-
-def _landed_window(settings: Settings) -> Window:
-    days = [
-        date.fromisoformat(path.name.removeprefix(f"{LOAD_DATE}="))
-        for path in settings.landing_dir.glob(f"*/{LOAD_DATE}=*")
-    ]
-    if not days:
-        raise UsageError(
-            f"nothing has landed in {settings.landing_dir}, so there is nothing to rebuild from"
-        )
-    return Window(min(days), max(days) + timedelta(days=1))
 
 
 # -- apart from what others read -------------------------------------------------------------------

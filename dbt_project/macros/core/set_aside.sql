@@ -195,13 +195,16 @@
 {%- endmacro %}
 
 
-{# Predicate that keeps the load dates of the window and some before it; all in a full build. #}
+{#
+    Predicate that keeps the load dates of the window and some before it; what a model that is
+    built from nothing takes, see `in_window`.
+#}
 {% macro in_window_and_before(days, load_date='load_date') -%}
     {%- if is_incremental() -%}
         {{ load_date }} >= {{ add_days(window_from(), -days) }}
         and {{ load_date }} < {{ window_to() }}
     {%- else -%}
-        1 = 1
+        {{ in_window(load_date) }}
     {%- endif -%}
 {%- endmacro %}
 

@@ -1,6 +1,7 @@
 {#
     Predicate that keeps the periods of the run's window [window_from, window_to),
-    or every row when the model is built from nothing. The window comes from the
+    or every row when the model is built from nothing; when that is begun in parts
+    (variable `built_to`), every row before that day. The window comes from the
     caller, never from `max(...)` of the model itself, so that rerunning an old day
     reads and rewrites that day.
 
@@ -13,6 +14,8 @@
     {%- if is_incremental() -%}
         {{ period_column }} >= {{ window_from() }}
         and {{ period_column }} < {{ window_to() }}
+    {%- elif var('built_to') -%}
+        {{ period_column }} < cast('{{ var("built_to") }}' as date)
     {%- else -%}
         1 = 1
     {%- endif -%}

@@ -15,9 +15,12 @@
         period_column: date column of the model that says which period a row belongs to.
 #}
 {% macro replace_window(period_column='load_date') -%}
-    {{ return(replace_rows(
+    {%- set replaced = replace_rows(
         period_column, "{{ in_window('" ~ period_column ~ "') }}", "{{ in_window('period') }}"
-    )) }}
+    ) -%}
+    {#- By this tag `keepline build` finds what it can build in parts of days. -#}
+    {%- do replaced.update({'tags': ['by_' ~ period_column]}) -%}
+    {{ return(replaced) }}
 {%- endmacro %}
 
 {% macro replace_dates(period_column, variable) -%}
