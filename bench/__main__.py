@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from keepline.embedded import EmbeddedPostgres
 from keepline.settings import PROJECT_DIR
@@ -39,8 +40,8 @@ class Measurement:
     """A module of this folder whose `measure` returns rows, and the sizes that it takes."""
 
     module: str
-    quick: Mapping[str, int]
-    full: Mapping[str, int]
+    quick: Mapping[str, Any]
+    full: Mapping[str, Any]
 
 
 MEASUREMENTS = (
@@ -50,6 +51,26 @@ MEASUREMENTS = (
     Measurement("reaggregation", {"rows": 5_000_000}, {"rows": 30_000_000}),
     Measurement("scoring", {"rows": 100_000}, {"rows": 1_000_000}),
     Measurement("overhead", {"lines": 100}, {"lines": 100, "rounds": 3}),
+    Measurement(
+        "daily_window",
+        {"lines": 200, "days": 100, "rounds": 3},
+        {"lines": 1500, "days": 200, "rounds": 5},
+    ),
+    Measurement(
+        "usual_stack",
+        {"lines": 2000, "days": 90, "rounds": 1},
+        {"lines": 20_000, "days": 90, "rounds": 1, "engines": ("duckdb", "postgres")},
+    ),
+    Measurement(
+        "scale",
+        {"lines": (1000, 10_000), "days": 9, "rounds": 1},
+        {"lines": (100_000, 1_000_000), "days": 9, "rounds": 1},
+    ),
+    Measurement(
+        "many",
+        {"partitions": 2000, "releases": 100, "parts": 500, "rounds": 1},
+        {"partitions": 10_000, "releases": 1000, "parts": 2000, "rounds": 3},
+    ),
 )
 PACKAGES = ("duckdb", "lightgbm", "pyarrow", "dbt-core", "apache-airflow", "great-expectations")
 RIVALS = ("connectorx", "dlt", "pandas")
@@ -68,7 +89,7 @@ def run(measurements: Sequence[Measurement], *, full: bool) -> tuple[list[Row], 
         except Exception as error:
             traceback.print_exc()
             whole = False
-            size = ", ".join(f"{value:,} {name}" for name, value in sizes.items())
+            size = ", ".join(f"{name} {value}" for name, value in sizes.items())
             note = f"FAILED: {str(error).splitlines()[0][:300] if str(error) else type(error).__name__}"
             found = [Row(measurement.module, size, "keepline", "", None, note=note)]
         rows += found

@@ -17,6 +17,8 @@ import shutil
 import statistics
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from keepline.settings import Settings
 from keepline.window import Window
 
 from .results import write_section
+from .row import Row
 
 PART_DAYS = 400
 TARGET_RATIO = 1.2
@@ -188,8 +191,70 @@ def _own_name(column: str) -> str:
     return "number" if column == "number_hash" else column
 
 
-def measure(lines: int, days: int, rounds: int, folder: Path) -> str:
-    """Build both warehouses, run the days in turns, and return the table for bench/README.md."""
+@dataclass(frozen=True)
+class Comparison:
+    """The same business days on a short and on a long history.
+
+    Attributes:
+        lines: subscriptions.
+        days: days of the short history; the long one has ten times as many.
+        rounds: business days.
+        rows: of each history, by `short` and `long`.
+        day_rows: rows of a business day.
+        seconds: median seconds by stage of `short` and `long`.
+    """
+
+    lines: int
+    days: int
+    rounds: int
+    rows: Mapping[str, int]
+    day_rows: Mapping[str, float]
+    seconds: Mapping[str, Mapping[str, float]]
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """Seconds of the day."""
+        return {name: sum(stages.values()) for name, stages in self.seconds.items()}
+
+    @property
+    def ratio(self) -> float:
+        """The day on the long history by the day on the short one."""
+        return self.totals["long"] / self.totals["short"]
+
+    @property
+    def missed(self) -> list[str]:
+        """Stages that miss the aim, with their ratios."""
+        pairs = (
+            (stage, self.seconds["short"][stage], self.seconds["long"][stage]) for stage in STAGES
+        )
+        return [
+            f"{stage} ({long / short:.2f})"
+            for stage, short, long in pairs
+            if long > TARGET_RATIO * short and long - short > NOTICEABLE_S
+        ]
+
+
+def measure(lines: int, days: int, rounds: int) -> list[Row]:
+    """Compare the same business days on a history and on ten times as much; see `compare`."""
+    with tempfile.TemporaryDirectory(prefix="keepline-bench-") as folder:
+        found = compare(lines, days, rounds, Path(folder))
+    missed = f"; beyond it: {', '.join(found.missed)}" if found.missed else ""
+    return [
+        Row(
+            name="daily window",
+            size=f"{lines:,} lines, {found.day_rows['long']:,.0f} rows a day",
+            measured=f"keepline, {10 * days:,} days of history",
+            against=f"keepline, {days:,} days",
+            ratio=found.ratio,
+            aim=TARGET_RATIO,
+            seconds=found.totals["long"],
+            note=f"all stages in one warm process{missed}.",
+        )
+    ]
+
+
+def compare(lines: int, days: int, rounds: int, folder: Path) -> Comparison:
+    """Build both warehouses in a folder and run the days in turns."""
     server = EmbeddedPostgres(folder / "server", "bench")
     server.start()
     try:
@@ -223,44 +288,43 @@ def measure(lines: int, days: int, rounds: int, folder: Path) -> str:
                     moved[name].append(said["extract"][0])
                     for stage in STAGES:
                         seconds[name][stage].append(said[stage][1])
-        return _table(lines, days, rounds, rows, moved, seconds)
+        return Comparison(
+            lines,
+            days,
+            rounds,
+            rows,
+            {name: statistics.median(counts) for name, counts in moved.items()},
+            {
+                name: {stage: statistics.median(stages[stage]) for stage in STAGES}
+                for name, stages in seconds.items()
+            },
+        )
     finally:
         server.remove()
 
 
-def _table(
-    lines: int,
-    days: int,
-    rounds: int,
-    rows: dict[str, int],
-    moved: dict[str, list[int]],
-    seconds: dict[str, dict[str, list[float]]],
-) -> str:
+def as_section(found: Comparison) -> str:
+    """Return the section of bench/README.md."""
+    short, long = found.seconds["short"], found.seconds["long"]
     text = [
-        f"{lines:,} lines; history of {days} days ({rows['short']:,} rows) and {10 * days:,} days"
-        f" ({rows['long']:,} rows); {rounds} business days each, in turns, medians. Rows of a day:"
-        f" {statistics.median(moved['short']):,.0f} and {statistics.median(moved['long']):,.0f}.",
+        f"{found.lines:,} lines; history of {found.days} days ({found.rows['short']:,} rows) and"
+        f" {10 * found.days:,} days ({found.rows['long']:,} rows); {found.rounds} business days each, in"
+        f" turns, medians. Rows of a day: {found.day_rows['short']:,.0f} and {found.day_rows['long']:,.0f}.",
         "",
         "| stage | 1 x history, s | 10 x history, s | ratio |",
         "|---|---|---|---|",
+        *(
+            f"| {stage} | {short[stage]:.2f} | {long[stage]:.2f} | {long[stage] / short[stage]:.2f} |"
+            for stage in STAGES
+        ),
+        f"| **the day** | {found.totals['short']:.2f} | {found.totals['long']:.2f} | **{found.ratio:.2f}** |",
     ]
-    totals = {"short": 0.0, "long": 0.0}
-    missed = []
-    for stage in STAGES:
-        short, long = (statistics.median(seconds[name][stage]) for name in ("short", "long"))
-        totals["short"] += short
-        totals["long"] += long
-        text.append(f"| {stage} | {short:.2f} | {long:.2f} | {long / short:.2f} |")
-        if long > TARGET_RATIO * short and long - short > NOTICEABLE_S:
-            missed.append(f"{stage} ({long / short:.2f})")
-    ratio = totals["long"] / totals["short"]
-    text.append(f"| **the day** | {totals['short']:.2f} | {totals['long']:.2f} | **{ratio:.2f}** |")
-    verdict = "met" if ratio <= TARGET_RATIO and not missed else "missed"
+    is_met = found.ratio <= TARGET_RATIO and not found.missed
     text += [
         "",
         f"The aim, at most {TARGET_RATIO} for the day and for each stage (a difference below"
-        f" {NOTICEABLE_S} s is none), is {verdict}"
-        + (f": {', '.join(missed)}." if missed else "."),
+        f" {NOTICEABLE_S} s is none), is {'met' if is_met else 'missed'}"
+        + (f": {', '.join(found.missed)}." if found.missed else "."),
     ]
     return "\n".join(text)
 
@@ -273,7 +337,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="keepline-bench-") as folder:
-        table = measure(given.lines, given.days, given.rounds, Path(folder))
+        table = as_section(compare(given.lines, given.days, given.rounds, Path(folder)))
     write_section("daily window", table)
     print(table)
 
