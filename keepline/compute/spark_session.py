@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 # So many periods are made known by one statement.
 PERIODS_AT_ONCE = 500
 # A few threads over small tables: a shuffle into 200 parts is all overhead.
-LOCAL_SHUFFLE_PARTS = 4
+LOCAL_SHUFFLE_PARTS = 2
 # A process on one machine lives for minutes and compiles thousands of small plans: the quick compiler
-# and no code of its own per plan halve its time.
-LOCAL_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+# alone. What it has compiled must have room: Java gives that compiler 48 MB, which a build fills, and
+# goes on interpreted.
+LOCAL_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=512m"
 
 # What the session of this process has registered, with absolute paths.
 _registered: dict[str, tuple[Path, StoredTable]] = {}
