@@ -23,8 +23,9 @@ import models_ml_rows as made
 import pandas as pd
 import pytest
 from conftest import SECRETS
-from dbt.cli.main import dbtRunner
-from test_dbt_core import D2, D3, WHOLE, WINDOWS, Warehouse, half_a_year
+from engines import run_unit_tests
+from test_dbt_core import D2, D3, WHOLE, Warehouse, half_a_year
+from test_parity import NOT_ON_SPARK, Rows, differences, rows, tables
 
 from keepline.build import build
 from keepline.compute import compute_for
@@ -45,9 +46,7 @@ pytestmark = [
         reason="Spark needs PySpark and Java: make setup-spark",
     ),
 ]
-SCHEMAS = ("core", "features", "marts", "seeds")
 LAST = WHOLE.last_date
-Rows = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,34 +82,22 @@ def run(settings: Settings, window: Window) -> None:
     build(settings, "all", window, asked)
 
 
-def contents(settings: Settings) -> Rows:
-    """Return the rows of every table that dbt or a model stage writes; the order is nothing."""
-    with compute_for(settings).connection() as duck:
-        names = duck.execute(
-            "select table_schema || '.' || table_name from information_schema.tables"
-            " where list_contains(?, table_schema) and table_name <> 'master_timeline'",
-            [list(SCHEMAS)],
-        ).fetchall()
-        found = {}
-        for (name,) in names:
-            rows = duck.sql(f"select * from {name}").to_arrow_table().to_pylist()
-            found[name] = sorted(
-                ({key: row[key] for key in sorted(row)} for row in rows), key=lambda row: str(row)
-            )
-        return found
+def contents(settings: Settings) -> dict[str, Rows]:
+    """Return the rows of every table that dbt or a model stage writes."""
+    return {name: rows(settings, name) for name in tables(settings).keys() - NOT_ON_SPARK}
 
 
-def differing(expected: Rows, found: Rows) -> dict[str, tuple[int, int]]:
-    """Return how many rows each side has of the tables that differ."""
+def differing(expected: dict[str, Rows], found: dict[str, Rows]) -> dict[str, list[str]]:
+    """Return some of the rows that differ, by table."""
     return {
-        name: (len(expected.get(name, [])), len(found.get(name, [])))
+        name: unequal
         for name in expected.keys() | found.keys()
-        if expected.get(name) != found.get(name)
+        if (unequal := differences(expected.get(name, []), found.get(name, [])))
     }
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory, landed: Path) -> Rows:
+def expected(tmp_path_factory: pytest.TempPathFactory, landed: Path) -> dict[str, Rows]:
     """Return what DuckDB makes of the landing."""
     settings = world(tmp_path_factory.mktemp("duckdb"), landed, "duckdb")
     run(settings, WHOLE)
@@ -125,65 +112,49 @@ def built(tmp_path_factory: pytest.TempPathFactory, landed: Path) -> Settings:
     return settings
 
 
-def test_every_table_is_that_of_duckdb(built: Settings, expected: Rows) -> None:
+def test_every_table_is_that_of_duckdb(built: Settings, expected: dict[str, Rows]) -> None:
     found = contents(built)
 
     assert differing(expected, found) == {}
     assert len(found) > 40
 
 
-def test_a_window_again_changes_nothing_and_an_emptied_one_is_empty(
-    built: Settings, expected: Rows, tmp_path: Path
+def test_a_window_that_became_empty_is_emptied(
+    built: Settings, expected: dict[str, Rows], tmp_path: Path
 ) -> None:
-    run(built, Window.day(LAST))
-    assert differing(expected, contents(built)) == {}
-
+    warehouse, window = Warehouse(built), Window(D3, LAST + timedelta(days=1))
     gone = built.landing_dir / "cdr_voice" / f"load_date={D3}"
     shutil.move(gone, tmp_path / "gone")
-    run(built, Window.day(D3))
-    days = compute_for(built).execute("select distinct load_date from core.fct_usage_daily")
+    warehouse.run(Window.day(D3))
+    days = warehouse.rows("select distinct load_date from core.fct_usage_daily")
     assert D3 not in {day for (day,) in days}
 
     shutil.move(tmp_path / "gone", gone)
-    run(built, Window(D3, LAST + timedelta(days=1)))
+    warehouse.run(window)
     assert differing(expected, contents(built)) == {}
 
 
 def test_unit_tests_pass(built: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    compute = compute_for(built)
-    monkeypatch.setenv("KEEPLINE_HOME", str(built.home))
-    monkeypatch.setenv("KEEPLINE_OPERATOR", built.operator)
-    parsed = str(built.home / "dbt_target" / built.operator)
-    compute.prepare()
+    compute_for(built).prepare()
 
-    done = dbtRunner().invoke(
-        [
-            *("test", "--quiet", "--select", "test_type:unit"),
-            *("--project-dir", str(built.dbt_dir), "--profiles-dir", str(built.dbt_dir)),
-            *("--target", "spark", "--target-path", parsed, "--log-path", parsed),
-        ]
-    )
-    compute.release()
+    passed, failed = run_unit_tests(built, monkeypatch, "core", "features", "marts")
 
-    assert done.success, done.exception or [
-        (r.node.name, r.message) for r in done.result if r.status != "pass"
-    ]
+    assert failed == []
+    assert passed > 30
 
 
-@pytest.mark.parametrize("passing", [20, 90])
-def test_a_killed_build_leaves_what_was_there(
-    built: Settings, expected: Rows, passing: int
-) -> None:
+def test_a_killed_build_leaves_what_was_there(built: Settings, expected: dict[str, Rows]) -> None:
     before = contents(built)
     words = [sys.executable, "-c", BUILD_ALL, str(LAST)]
-    environment = {**environment_of(built), "KEEPLINE_FAILPOINT": f"build.node:{passing}"}
 
-    killed = subprocess.run(words, env=environment, check=False, capture_output=True)
+    for passing in (20, 90):
+        environment = {**environment_of(built), "KEEPLINE_FAILPOINT": f"build.node:{passing}"}
+        killed = subprocess.run(words, env=environment, check=False, capture_output=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+        assert differing(before, contents(built)) == {}
 
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
-    assert differing(before, contents(built)) == {}
     compute_for(built).forget_killed()
-    run(built, WINDOWS[-1])
+    run(built, Window.day(LAST))
     assert differing(expected, contents(built)) == {}
 
 
@@ -232,9 +203,14 @@ def digest(path: Path) -> str:
 
 
 def test_scores_are_those_of_one_process(tmp_path: Path) -> None:
+    compare_scores(Settings(home=tmp_path / "home", compute="spark", **SECRETS), tmp_path)
+
+
+def compare_scores(settings: Settings, folder: Path) -> None:
+    """Score an invented snapshot on Spark and in this process, with a model and without."""
     from keepline.commands.spark_scoring import SparkScorer
 
-    told = made.world(tmp_path)
+    told = made.world(folder)
     batch.train(
         told.snapshots, told.labels, told.models_dir, made.CATALOG, made.KNOWN_ON, made.LABEL,
         made.QUICK,
@@ -243,7 +219,6 @@ def test_scores_are_those_of_one_process(tmp_path: Path) -> None:
     params = choose_params(made.RISK_PARAMS, made.SCORE_DATE)
     words = Catalogue.from_frame(made.CATALOG)
     stamps = Stamps(made.SCORE_DATE, "f" * 16, "0" * 16)
-    settings = Settings(home=tmp_path / "home", compute="spark", **SECRETS)
 
     for verified in (models, None):
         here = score_frame(read_frame(told.score_snapshot), verified, params, words, stamps)
@@ -253,7 +228,7 @@ def test_scores_are_those_of_one_process(tmp_path: Path) -> None:
 
 @pytest.mark.deep
 def test_a_cluster_of_two_workers_gives_the_same(
-    tmp_path: Path, landed: Path, expected: Rows
+    tmp_path: Path, landed: Path, expected: dict[str, Rows]
 ) -> None:
     from keepline.compute import spark_session
 
@@ -261,13 +236,15 @@ def test_a_cluster_of_two_workers_gives_the_same(
     with cluster(tmp_path) as master:
         settings = world(tmp_path, landed, "spark", spark_master=master)
         run(settings, WHOLE)
-        found = contents(settings)
-        tasks = tasks_by_executor(settings)
+        built = tasks_by_executor(settings)
+        compare_scores(settings, tmp_path)
+        scored = tasks_by_executor(settings)
         spark_session.stop()
 
-    assert differing(expected, found) == {}
-    assert len(tasks) == 2
-    assert min(tasks.values()) > 0
+    assert differing(expected, contents(settings)) == {}
+    assert len(built) == 2
+    assert min(built.values()) > 0
+    assert all(scored[executor] > tasks for executor, tasks in built.items())
 
 
 def tasks_by_executor(settings: Settings) -> dict[str, int]:
