@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +59,8 @@ def session(settings: Settings) -> SparkSession:
     for key, value in _configuration(settings, scratch).items():
         builder = builder.config(key, value)
     try:
-        made = builder.getOrCreate()
+        with _quietly(scratch.parent.parent / "java.log"):
+            made = builder.getOrCreate()
     except Exception as error:
         if "JAVA" in str(error).upper():
             raise UsageError("Spark needs Java 17: make setup-spark") from error
@@ -66,6 +69,21 @@ def session(settings: Settings) -> SparkSession:
         ) from error
     made.sparkContext.setLogLevel("OFF")
     return made
+
+
+@contextmanager
+def _quietly(log: Path) -> Iterator[None]:
+    """Let what a JVM that starts here says on its standard error go to a file; PySpark warns of pandas."""
+    kept = os.dup(2)
+    try:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _configuration(settings: Settings, scratch: Path) -> dict[str, str]:
