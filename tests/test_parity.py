@@ -1,6 +1,6 @@
 """One simulated operator through each compute engine: the same rows in every table, and the same release.
 
-Another engine is one more name in `engines.ENGINES`; Spark takes minutes and is asked for by its marker.
+Another engine is one more name in `engines.ENGINES`. Spark is compared in test_spark.py, on fewer rows.
 """
 
 from __future__ import annotations
@@ -43,9 +43,6 @@ LAST = START + timedelta(days=DAYS - 1)
 AS_OF_DATES = [LAST - timedelta(days=days) for days in (42, 28, 14)]
 HISTORY, DAY = Window(START, LAST), Window.day(LAST)
 REFERENCE = ENGINES[0]
-SPARK = pytest.param("spark", marks=pytest.mark.spark)
-# A view of dbt's own, which is not known to who reads Spark's folders.
-NOT_ON_SPARK = {"core.master_timeline"}
 LAYERS = ("raw", "seeds", "core", "features", "ml", "marts")
 # Model outputs: the same sum added in another order may end in another digit.
 TOLERANCE = 1e-9
@@ -174,7 +171,7 @@ def reference(operator: Operator) -> Settings:
     return operator.warehouse(REFERENCE)
 
 
-@pytest.mark.parametrize("other_engine", [*ENGINES[1:], SPARK])
+@pytest.mark.parametrize("other_engine", ENGINES[1:])
 def test_every_engine_gives_the_same_rows(
     operator: Operator,
     reference: Settings,
@@ -184,8 +181,6 @@ def test_every_engine_gives_the_same_rows(
     other = operator.warehouse(other_engine)
 
     expected, found = tables(reference), tables(other)
-    if other_engine == "spark":
-        expected = {name: expected[name] for name in expected.keys() - NOT_ON_SPARK}
 
     assert found == expected
     differing = {}
