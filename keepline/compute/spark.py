@@ -19,6 +19,7 @@ import duckdb
 from keepline import lease
 from keepline.compute.base import ComputeDamagedError
 from keepline.compute.duckdb import SQL_TYPES
+from keepline.compute.exporting import export
 from keepline.compute.spark_warehouse import StoredTable, Warehouse, spark_columns
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, SourceUnavailableError
@@ -302,18 +303,7 @@ class SparkCompute:
 
     def export(self, sql: str, path: Path) -> int:
         """Write the rows of a query to one Parquet file, whole or not at all, and count them."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.draft")
-        try:
-            with self.connection() as connection:
-                row = connection.execute(
-                    f"copy ({sql}) to '{_quoted(draft)}' (format parquet, compression zstd)"
-                ).fetchone()
-                reach("export.drafted")
-                draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-        return int(row[0]) if row else 0
+        return export(self.connection(), sql, path)
 
     def execute(self, sql: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
         """Run a query of DuckDB's SQL and return its rows."""
