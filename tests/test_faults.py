@@ -38,20 +38,20 @@ def world(postgres, tmp_path_factory) -> Iterator[World]:
 # -- the places -----------------------------------------------------------------------------------
 
 
-def test_every_place_is_in_the_code_exactly_once_and_none_is_unknown():
+def test_every_place_is_in_the_code_and_none_is_unknown():
     sources = [
         path.read_text()
         for package in ("keepline", "models_ml", "expectations")
         for path in (PROJECT_DIR / package).rglob("*.py")
     ]
-    found = Counter(
-        name for source in sources for name in re.findall(r'reach\("([^"]+)"\)', source)
-    )
+    # Once in a file: the compute engines have the same places, each in a file of its own.
+    found = [Counter(re.findall(r'reach\("([^"]+)"\)', source)) for source in sources]
 
-    assert found == dict.fromkeys(FAILPOINTS, 1)
-    assert len(found) >= 24
+    assert {name for names in found for name in names} == set(FAILPOINTS)
+    assert all(count == 1 for names in found for count in names.values())
+    assert len(FAILPOINTS) >= 24
     # A name that is put together would not be found above; one more is the definition.
-    assert sum(source.count(" reach(") for source in sources) == len(found) + 1
+    assert sum(source.count(" reach(") for source in sources) == sum(map(len, found)) + 1
 
 
 def test_every_place_says_what_is_half_done_there():

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import duckdb
+import psycopg
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from keepline import build
+from keepline.compute import compute_for
 from keepline.errors import UsageError
 from keepline.settings import PROJECT_DIR
 
@@ -62,16 +65,22 @@ def test_the_zone_of_the_machine_changes_no_mart(tmp_path, tally):
 
 
 @pytest.mark.case(95)
-def test_sessions_of_dbt_are_in_utc_wherever_they_run():
+def test_sessions_of_duckdb_are_in_utc_wherever_they_run():
     profiles = yaml.safe_load((PROJECT_DIR / "dbt_project" / "profiles.yml").read_text())
-    outputs = [
-        target
-        for name in profiles
-        if name != "config"
-        for target in profiles[name]["outputs"].values()
-    ]
 
-    assert {target["settings"]["TimeZone"] for target in outputs} == {"UTC"}
+    assert profiles["keepline"]["outputs"]["duckdb"]["settings"]["TimeZone"] == "UTC"
+
+
+@pytest.mark.case(95)
+def test_sessions_of_postgres_are_in_utc_wherever_they_run(settings, postgres):
+    there = settings.model_copy(
+        update={"compute": "postgres", "compute_dsn": SecretStr(postgres.dsn("postgres"))}
+    )
+
+    told = compute_for(there).dbt_environment()["PGOPTIONS"]
+
+    with psycopg.connect(postgres.dsn("postgres"), options=told) as connection:
+        assert connection.execute("show timezone").fetchone() == ("UTC",)
 
 
 @pytest.mark.case(95)
