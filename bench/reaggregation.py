@@ -116,7 +116,7 @@ def measure(rows: int, rounds: int = 3) -> list[Row]:
 def _fill(name: str, rows: int) -> str:
     lines = max(rows // (DAYS * 2), 100)
     # The records lie evenly over the days of a zone eight hours ahead.
-    passed = f"to_microseconds(n * {DAYS * 86_400 * 1_000_000} // {rows})"
+    passed = f"to_microseconds((n::hugeint * {DAYS * 86_400 * 1_000_000} // {rows})::bigint)"
     instant = f"timestamp '{FIRST_DAY} 00:00:00' - interval 8 hours + {passed}"
     day = "cast(utc + interval 8 hours as date)"
     return (
