@@ -3,8 +3,8 @@
     python -m bench.reaggregation               5 million records of 90 days, 3 rounds
     python -m bench.reaggregation --rows 30000000
 
-Both are the same dbt model in one warm process; the seconds are those that dbt counts for the model. What
-an invocation of dbt costs besides is the same for both, and part of the row of the fixed overhead.
+Both are the same dbt model, each time in a process of its own; the seconds are those that dbt counts for the
+model. What an invocation of dbt costs besides is the same for both: that is the row of the fixed overhead.
 """
 
 from __future__ import annotations
