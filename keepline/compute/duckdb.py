@@ -18,6 +18,7 @@ import duckdb
 from keepline import lease
 from keepline.compute.base import ComputeDamagedError
 from keepline.compute.exporting import export
+from keepline.compute.limits import duckdb_limits
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError
 from keepline.failpoint import reach
@@ -49,12 +50,7 @@ class DuckDBCompute:
         self._path = settings.compute_path
         self.place = str(self._path)
         self._landing_dir = settings.landing_dir
-        self._config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": settings.compute_memory_limit,
-            "threads": settings.compute_threads,
-            "temp_directory": str(settings.operator_home / "compute.tmp"),
-            "autoinstall_known_extensions": False,
-        }
+        self._config = duckdb_limits(settings)
 
     def exists(self) -> bool:
         """Whether there is a file."""

@@ -21,6 +21,7 @@ from keepline.compute import postgres_database
 from keepline.compute.attach import attach_postgres
 from keepline.compute.base import ComputeDamagedError
 from keepline.compute.exporting import export
+from keepline.compute.limits import duckdb_limits
 from keepline.compute.postgres_database import Connection
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError
@@ -56,12 +57,7 @@ class PostgresCompute:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._landing_dir = settings.landing_dir
-        self._config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": settings.compute_memory_limit,
-            "threads": settings.compute_threads,
-            "temp_directory": str(settings.operator_home / "compute.tmp"),
-            "autoinstall_known_extensions": False,
-        }
+        self._config = duckdb_limits(settings)
 
     @property
     def place(self) -> str:

@@ -20,6 +20,7 @@ from keepline import lease
 from keepline.compute.base import ComputeDamagedError
 from keepline.compute.duckdb import SQL_TYPES
 from keepline.compute.exporting import export
+from keepline.compute.limits import duckdb_limits
 from keepline.compute.spark_warehouse import StoredTable, Warehouse, spark_columns
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, SourceUnavailableError
@@ -53,12 +54,7 @@ class SparkCompute:
         self._settings = settings
         self.warehouse = Warehouse(settings.operator_home)
         self.place = str(self.warehouse.root)
-        self._config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": settings.compute_memory_limit,
-            "threads": settings.compute_threads,
-            "temp_directory": str(settings.operator_home / "compute.tmp"),
-            "autoinstall_known_extensions": False,
-        }
+        self._config = duckdb_limits(settings)
 
     def exists(self) -> bool:
         """Whether there is a catalogue."""
