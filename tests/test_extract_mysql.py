@@ -15,8 +15,8 @@ from extract_source import DAY, Extraction
 from keepline.contract import load_contract
 from keepline.errors import SourceUnavailableError, UsageError
 from keepline.extract import Verdict, database
-from keepline.extract.delivery import QueryDelivery
 from keepline.extract.operator import load_operator
+from keepline.extract.query import QueryDelivery
 from keepline.extract.session import Session
 from keepline.window import Window
 
@@ -317,7 +317,15 @@ def test_a_count_at_the_database_that_differs_holds_the_day(extraction, shop, mo
     assert extraction.landed("payment") == []
 
 
-def test_rows_that_come_between_reading_and_counting_are_read_again(extraction, shop, monkeypatch):
+@pytest.mark.parametrize("busy_share", [None, 0.5])
+def test_rows_that_come_between_reading_and_counting_are_read_again(
+    extraction, shop, monkeypatch, busy_share
+):
+    if busy_share:
+        at_once = extraction.operator_file.read_text()
+        extraction.operator_file.write_text(
+            at_once.replace("_SHOP}", f"_SHOP, busy_share: {busy_share}}}")
+        )
     many(shop, 20)
     counted = QueryDelivery._count
     late = [("late", "2026-06-30 13:00:00", 1)]

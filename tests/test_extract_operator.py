@@ -78,6 +78,14 @@ MISTAKES = {
         ("{date}/{file}.csv.gz", "{file}.csv.gz"),
         "files drops: a manifest needs a layout with {date}",
     ),
+    "a rest for a file": (
+        ("files:", "connections:\n  till: {type: sqlite, dsn_env: X, busy_share: 0.1}\nfiles:"),
+        "busy_share is for a server; SQLite has none",
+    ),
+    "more than the whole time": (
+        ("files:", "connections:\n  bill: {type: mysql, dsn_env: X, busy_share: 3}\nfiles:"),
+        "connections.bill.busy_share: Input should be less than or equal to 1",
+    ),
 }
 
 

@@ -17,8 +17,9 @@ from keepline import store
 from keepline.contract import load_contract
 from keepline.errors import SourceUnavailableError, UsageError
 from keepline.extract import Verdict, database
-from keepline.extract.delivery import QueryDelivery, window_values
+from keepline.extract.delivery import window_values
 from keepline.extract.operator import load_operator
+from keepline.extract.query import QueryDelivery
 from keepline.extract.session import Session
 from keepline.settings import PROJECT_DIR
 from keepline.simulator.database import OperatorDatabase
@@ -109,6 +110,52 @@ def test_a_wide_window_is_cut_into_load_dates_as_day_by_day(extraction):
 
     assert extraction.files() == wide
     assert [b.physical_rows for b in result.reconciliations] == [int(n != 5) for n in range(1, 11)]
+
+
+@pytest.mark.parametrize(
+    ("words", "pieces"),
+    [
+        ("paid_at >= {from_at} and paid_at < {to_at}", "many"),
+        ("cast(paid_at as date) >= {from_date} and cast(paid_at as date) < {to_date}", "many"),
+        ("true", "one"),
+    ],
+)
+def test_a_source_that_may_rest_is_read_in_pieces_and_gives_the_same(
+    extraction, monkeypatch, words, pieces
+):
+    # Given ten days of payments, some at the very edges of a day
+    pay(
+        extraction,
+        *[
+            (f"{day} {time}", f"2026-06-{day:02d} {time}+08", day)
+            for day in range(1, 11)
+            for time in ("00:00:00", "09:17:23.123456", "23:59:59.999999")
+        ],
+    )
+    window = Window(date(2026, 6, 1), date(2026, 6, 11))
+    sql = SELECT.split("where")[0] + "where " + words
+    select(extraction, sql)
+    extraction.run(window)
+    at_once = extraction.files()
+    asked = []
+    counted = QueryDelivery._count
+    monkeypatch.setattr(
+        QueryDelivery,
+        "_count",
+        lambda self, counting, summed: (asked.append(counting), counted(self, counting, summed)),
+    )
+
+    # When its server may be busy for half of the time
+    extraction.operator_file.write_text(
+        OPERATOR.replace("_DSN}}", "_DSN, busy_share: 0.5}}").format(sql=sql)
+    )
+    result = extraction.run(window)["payment"]
+
+    # Then the same rows land, and the database counted each piece by itself
+    assert extraction.files() == at_once
+    assert [(row.physical_rows, row.balanced) for row in result.reconciliations] == [(3, True)] * 10
+    assert (len(asked) > 1) == (pieces == "many")
+    assert len(set(asked)) == len(asked)
 
 
 def test_a_row_that_the_operator_took_back_is_taken_back(extraction):

@@ -10,7 +10,7 @@ import pytest
 from extract_source import DAY, Extraction
 
 from keepline.errors import SourceUnavailableError, UsageError
-from keepline.extract.delivery import QueryDelivery
+from keepline.extract.query import QueryDelivery
 from keepline.window import Window
 
 OPERATOR = """

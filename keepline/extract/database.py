@@ -53,17 +53,17 @@ class Database:
         del session, name
         return lambda: None
 
-    def instant(self, midnight: datetime) -> str:
-        """Return a local midnight for `{from_at}` and `{to_at}`, so that an index serves."""
-        return f"timestamptz '{midnight.isoformat(sep=' ')}'"
+    def instant(self, at: datetime) -> str:
+        """Return a local time, of whole seconds, for `{from_at}` and `{to_at}`, so that an index serves."""
+        return f"timestamptz '{at.isoformat(sep=' ')}'"
 
-    def local(self, midnight: datetime) -> str:
-        """Return a local midnight without its zone, for `{from_local}` and `{to_local}`."""
-        return f"timestamp '{midnight:%Y-%m-%d %H:%M:%S}'"
+    def local(self, at: datetime) -> str:
+        """Return a local time without its zone, for `{from_local}` and `{to_local}`."""
+        return f"timestamp '{at:%Y-%m-%d %H:%M:%S}'"
 
-    def day(self, midnight: datetime) -> str:
+    def day(self, at: datetime) -> str:
         """Return a day for `{from_date}` and `{to_date}`."""
-        return f"date '{midnight:%Y-%m-%d}'"
+        return f"date '{at:%Y-%m-%d}'"
 
     def own_words(self, name: str, sql: str) -> str | None:
         """Return a SELECT as the database itself reads it; None when it would mean something else."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +9,11 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
 
-import duckdb
-
-from keepline.contract import LOAD_DATE, Column, Table
+from keepline.contract import Column, Table
 from keepline.errors import UsageError
 from keepline.extract.database import Database
 from keepline.extract.rules import PROVENANCE
-from keepline.extract.session import Session, literal, without_values
+from keepline.extract.session import Session
 from keepline.extract.verdict import Finding
 from keepline.window import Window
 
@@ -28,9 +25,6 @@ BAD_LINES_COLUMNS = (
 )
 # The SQL that all databases share.
 DUCKDB = Database()
-# Readings of a source whose rows move while they are counted.
-ATTEMPTS = 3
-NO_DAY = "cast(null as date)"
 
 
 class UnreadableError(Exception):
@@ -102,212 +96,6 @@ class Delivery(Protocol):
         """Give back what `stage` took; a second time does nothing."""
 
 
-class QueryDelivery:
-    """Rows of a database, or of files that the SELECT reads by itself."""
-
-    load_date = None
-    unseen = True
-
-    def __init__(self, session: Session, table: Table, window: Window) -> None:
-        self.window = window
-        self._session = session
-        self._table = table
-        self._counts: dict[date | None, int] = {}
-        self._sums: dict[date | None, dict[str, Decimal]] = {}
-        self._by_day = True
-        self._lost_dates = 0
-        self._databases = {
-            name: session.database(name) for name in session.operator.connections_of(table.name)
-        }
-
-    @property
-    def days(self) -> Sequence[date]:
-        """All days of the window."""
-        return self.window.days()
-
-    @property
-    def nul_bytes(self) -> bool:
-        """Whether one of the databases keeps them."""
-        return any(database.nul_bytes for database in self._databases.values())
-
-    def stage(self) -> dict[str, str]:
-        """Take the rows over once; later steps do not ask the source again."""
-        session = self._session
-        session.attach(self._table.name)
-        with session.translated(self._table.name):
-            sql = self._sql()
-            columns = self._columns(sql)
-            check_columns(session, self._table, columns)
-            counting, summed = self._counting(sql, columns)
-            for attempt in range(1, ATTEMPTS + 1):
-                # One transaction: the rows and their count are of one snapshot of the source.
-                with session.transaction(self._table.name):
-                    self._take(sql)
-                    self._count(counting, summed)
-                if attempt == ATTEMPTS or self._is_still():
-                    break
-            session.run(f"create or replace temp view {STAGED} as select * from taken")
-        return columns
-
-    def bad_lines(self) -> None:
-        """A database has none."""
-        self._session.run(f"create or replace temp table {BAD_LINES} ({BAD_LINES_COLUMNS})")
-
-    def look_again(self, days: Sequence[date]) -> None:
-        """Do nothing: the rows are still there."""
-
-    def balance(self, arrived: Mapping[date | None, int]) -> Balance:
-        """Compare day by day, or the totals when the load cursor is text."""
-        ours = dict(arrived) if self._by_day else {None: sum(arrived.values())}
-        days = on_days(arrived, self.window)
-        if self._lost_dates:
-            found = (
-                f"{self._lost_dates} date(s) such as 2026-06-00, no day of the calendar: mend them at"
-                f" the source, or leave them out in {self._session.operator.path.name}."
-            )
-            return Balance(days, findings=[Finding("UNBALANCED", self._table.name, found)])
-        differ = {*ours, *self._counts}
-        wrong = [day for day in differ if ours.get(day, 0) != self._counts.get(day, 0)]
-        if not wrong:
-            return Balance(physical=days)
-        physical = on_days(self._counts, self.window) if self._by_day else days
-        return Balance(
-            physical, findings=[self._unbalanced(day, ours) for day in sorted(wrong, key=str)]
-        )
-
-    def _unbalanced(self, day: date | None, ours: Mapping[date | None, int]) -> Finding:
-        inside = day is not None and self.window.from_date <= day < self.window.to_date
-        return Finding(
-            "UNBALANCED",
-            f"{self._table.name} {day or ''}".strip(),
-            f"The source counts {self._counts.get(day, 0)} rows, {ours.get(day, 0)} arrived."
-            f" Check the SELECT in {self._session.operator.path.name}.",
-            day if inside else None,
-        )
-
-    def source(self, _day: date) -> dict[str, str]:
-        """Name the connections that the SELECT reads."""
-        names = self._session.operator.connections_of(self._table.name)
-        return (
-            {"connection": ", ".join(names)} if names else {"select": self._session.operator.name}
-        )
-
-    def stated_sums(self, day: date) -> Mapping[str, Decimal]:
-        """Return the totals that the database itself made; of several days only when it knows the day."""
-        stated = dict(self._sums.get(day, {}))
-        if day == self.window.from_date and (self._by_day or len(self.days) == 1):
-            for name, total in self._sums.get(None, {}).items():
-                stated[name] = stated.get(name, Decimal(0)) + total
-        return stated
-
-    def halves(self) -> Sequence[Delivery]:
-        """Return the two halves of the window."""
-        days = self.window.days()
-        if len(days) == 1:
-            return []
-        middle = days[len(days) // 2]
-        windows = [Window(self.window.from_date, middle), Window(middle, self.window.to_date)]
-        return [QueryDelivery(self._session, self._table, window) for window in windows]
-
-    def close(self) -> None:
-        """Drop the rows."""
-        self._session.run("drop table if exists taken")
-
-    def _columns(self, sql: str) -> dict[str, str]:
-        """The SELECT's columns; when it fitted the source before, the source has changed."""
-        session, name = self._session, self._table.name
-        try:
-            return session.columns(sql)
-        except (duckdb.BinderException, duckdb.CatalogException) as error:
-            if not any((session.settings.landing_dir / name).glob(f"{LOAD_DATE}=*")):
-                raise
-            found = f"{without_values(error)}. Mend the SELECT in {session.operator.path.name}."
-            raise UnreadableError(Finding("BREAKING_SCHEMA", name, found)) from None
-
-    def _is_still(self) -> bool:
-        """Whether rows came or went between the reading and the count, where these are two snapshots."""
-        if all(database.one_snapshot for database in self._databases.values()):
-            return True
-        return bool(
-            self._session.rows("select count(*) from taken")[0][0] == sum(self._counts.values())
-        )
-
-    def _take(self, sql: str) -> None:
-        try:
-            self._session.run(f"create or replace temp table taken as {sql}")
-        except duckdb.InvalidInputException as error:
-            if "invalid unicode" not in str(error).lower():
-                raise
-            # SQLite keeps any bytes as text.
-            raise UnreadableError(
-                Finding("WRONG_ENCODING", self._table.name, "A text of the database is not UTF-8.")
-            ) from None
-
-    def _sql(self) -> str:
-        kinds = {type(kind): kind for kind in self._databases.values()}
-        kind = next(iter(kinds.values())) if len(kinds) == 1 else None
-        sql = self._session.operator.render(
-            self._table.name, window_values(self._session, self.window, kind)
-        )
-        statements = duckdb.extract_statements(sql)
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise UsageError(
-                f"{self._session.operator.path.name}, table {self._table.name}: `sql` must be one SELECT"
-            )
-        return sql
-
-    def _counting(self, sql: str, columns: Mapping[str, str]) -> tuple[str, list[str]]:
-        """Return the query that counts the rows by load date, and the measures that it sums.
-
-        The database itself counts and sums when it understands the SELECT. Its sums matter: DuckDB reads a
-        NaN or an infinity in a `numeric` as 0 and a `numeric` without a scale as a floating-point number.
-        """
-        session, table = self._session, self._table
-        zone = literal(session.settings.timezone)
-        cursor, cursor_type = table.load_cursor, columns[table.load_cursor]
-        for name, kind in self._databases.items() if len(self._databases) == 1 else ():
-            own = kind.own_words(name, sql)
-            if own is None:
-                continue
-            day = kind.local_day(cursor, cursor_type, zone)
-            measures = [
-                measure
-                for measure, column in measures_of(table).items()
-                if columns.get(column.name, "VARCHAR") != "VARCHAR"
-                or (kind.sums_text and column.name in columns)
-            ]
-            sums = "".join(f", {kind.total(measures_of(table)[m].name)}" for m in measures)
-            dates = [n for n, type_ in columns.items() if type_ in ("DATE", "TIMESTAMP")]
-            counting = (
-                f"select {day or NO_DAY} as day, count(*) as n, {kind.lost_dates(dates)} as lost{sums}"
-                f" from ({own}) as x group by 1"
-            )
-            asked = kind.asked(name, counting)
-            # Not when the SELECT is in DuckDB's own SQL: then DuckDB asks a second time.
-            with contextlib.suppress(duckdb.Error):
-                session.columns(asked)
-                self._by_day = day is not None
-                return asked, measures
-        day = DUCKDB.local_day(cursor, cursor_type, zone)
-        self._by_day = day is not None
-        return (
-            f"select {day or NO_DAY} as day, count(*) as n, 0 as lost from ({sql}) as x group by 1",
-            [],
-        )
-
-    def _count(self, counting: str, summed: Sequence[str]) -> None:
-        scales = {name: 100 if name.endswith("fen") else 1 for name in summed}
-        self._counts.clear()
-        self._sums.clear()
-        self._lost_dates = 0
-        for day, rows, lost, *sums in self._session.rows(counting):
-            self._counts[day] = int(rows)
-            self._lost_dates += int(lost)
-            self._sums[day] = {
-                name: sum_of(text) * scales[name] for name, text in zip(summed, sums, strict=True)
-            }
-
-
 def sum_of(text: str | None) -> Decimal:
     """Return a total that a database states as text, in one part or in several."""
     return sum((Decimal(part) for part in (text or "").split()), Decimal(0))
@@ -333,24 +121,28 @@ def on_days(counts: Mapping[date | None, int], window: Window) -> dict[date, int
     return days
 
 
-def window_values(
-    session: Session, window: Window, database: Database | None = None
-) -> dict[str, str]:
-    """Return the SQL text of the window's placeholders: local midnights, the last one excluded.
+def midnights(session: Session, window: Window) -> tuple[datetime, datetime]:
+    """Return the local midnights at both ends of a window."""
+    first, last = (
+        datetime(day.year, day.month, day.day, tzinfo=session.settings.zone)
+        for day in (window.from_date, window.to_date)
+    )
+    return first, last
 
-    Args:
-        session: knows the operator's zone.
-        window: load dates.
-        database: kind of database that is compared with them; None is DuckDB's own SQL.
-    """
-    kind = database or DUCKDB
-    values = {}
-    for side, day in (("from", window.from_date), ("to", window.to_date)):
-        midnight = datetime(day.year, day.month, day.day, tzinfo=session.settings.zone)
-        values[f"{side}_at"] = kind.instant(midnight)
-        values[f"{side}_local"] = kind.local(midnight)
-        values[f"{side}_date"] = kind.day(midnight)
-    return values
+
+def window_values(session: Session, window: Window) -> dict[str, str]:
+    """Return the words of the window's placeholders in DuckDB's own SQL: local midnights."""
+    from_at, to_at = midnights(session, window)
+    return {**words("from", from_at, DUCKDB), **words("to", to_at, DUCKDB)}
+
+
+def words(side: str, at: datetime, kind: Database) -> dict[str, str]:
+    """Return the placeholders of one side of a window, in the SQL of the database that compares them."""
+    return {
+        f"{side}_at": kind.instant(at),
+        f"{side}_local": kind.local(at),
+        f"{side}_date": kind.day(at),
+    }
 
 
 def check_columns(session: Session, table: Table, given: Mapping[str, str]) -> None:

@@ -91,9 +91,9 @@ class MySQL(Database):
 
         return kill
 
-    def instant(self, midnight: datetime) -> str:
+    def instant(self, at: datetime) -> str:
         """No type of MySQL carries a zone."""
-        return self.local(midnight)
+        return self.local(at)
 
     def own_words(self, name: str, sql: str) -> str | None:
         """MySQL quotes names otherwise."""

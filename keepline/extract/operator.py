@@ -33,10 +33,18 @@ class Connection(_Part):
     Attributes:
         type: kind of database; a new kind is an entry here and in `session.DATABASES`.
         dsn_env: variable that holds its connection string, of SQLite the path of its file.
+        busy_share: part of the time in which keepline may keep the server busy; None reads without a rest.
     """
 
     type: Literal["postgres", "mysql", "sqlite"]
     dsn_env: str
+    busy_share: float | None = Field(default=None, ge=0.001, le=1)
+
+    @model_validator(mode="after")
+    def _rests_at_a_server(self) -> Connection:
+        if self.type == "sqlite" and self.busy_share is not None:
+            raise ValueError("busy_share is for a server; SQLite has none")
+        return self
 
 
 class FileSet(_Part):
@@ -215,6 +223,15 @@ class Operator:
             )
 
         return PLACEHOLDER.sub(fill, self.tables[table].sql).strip().rstrip(";")
+
+    def busy_share(self, table: str) -> float | None:
+        """Return the smallest part of the time that a database which a table's SELECT names allows."""
+        shares = [self.connections[name].busy_share for name in self.connections_of(table)]
+        return min((share for share in shares if share is not None), default=None)
+
+    def placeholders(self, table: str) -> set[str]:
+        """Return the names of the placeholders in a table's SELECT."""
+        return set(PLACEHOLDER.findall(self.tables[table].sql))
 
     def connections_of(self, table: str) -> list[str]:
         """Return the connections that a table's SELECT names."""

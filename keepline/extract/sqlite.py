@@ -50,17 +50,17 @@ class SQLite(Database):
         del name
         return session.connection.interrupt
 
-    def instant(self, midnight: datetime) -> str:
+    def instant(self, at: datetime) -> str:
         """Return the day: in text it is before every time of that day."""
-        return self.day(midnight)
+        return self.day(at)
 
-    def local(self, midnight: datetime) -> str:
+    def local(self, at: datetime) -> str:
         """Return the day, too."""
-        return self.day(midnight)
+        return self.day(at)
 
-    def day(self, midnight: datetime) -> str:
+    def day(self, at: datetime) -> str:
         """Return a text, which is what the columns are."""
-        return f"'{midnight:%Y-%m-%d}'"
+        return f"'{at:%Y-%m-%d}'"
 
     def own_words(self, name: str, sql: str) -> str | None:
         """Strip the catalogue; None when a cast or an instant would mean something else."""

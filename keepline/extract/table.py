@@ -20,7 +20,6 @@ from keepline.extract.delivery import (
     BAD_LINES,
     STAGED,
     Delivery,
-    QueryDelivery,
     UnreadableError,
     measures_of,
 )
@@ -34,6 +33,7 @@ from keepline.extract.landing import (
     Partitions,
     landed_schema,
 )
+from keepline.extract.query import QueryDelivery
 from keepline.extract.records import in_batches
 from keepline.extract.registry import Registry
 from keepline.extract.result import TableResult
