@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 import duckdb
 import psycopg
@@ -24,8 +24,7 @@ from keepline.release.published import PublishedTable
 from keepline.release.tables import STORE
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """What a part holds, without its rows: their count, and a hash that their order does not change."""
 
     rows: int

@@ -11,9 +11,10 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.metadata import version
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -77,8 +78,7 @@ class StageReport:
         return sum(table.rows_copied for table in self.tables)
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(NamedTuple):
     """A part of the release to come; `content` is None when the store has its rows already."""
 
     table: PublishedTable
@@ -143,7 +143,7 @@ def stage(settings: Settings, window: Window, progress: Update | None = None) ->
                 copier.attach(store.dsn(settings))
                 with copier.transaction():
                     _copy(copier, connection, parts, progress)
-                    _register(copier, release_id, window, parts)
+                    _register(copier, connection, release_id, window, parts)
                     reach("stage.registered")
                 reach("stage.committed")
                 copier.analyze()
@@ -263,7 +263,7 @@ def _numbered(connection: Connection, parts: list[_Part]) -> list[_Part]:
     new = [part for part in parts if part.content is not None]
     numbers = iter(_numbers(connection, "ctl.part", "part_id", len(new)))
     return [
-        part if part.content is None else replace(part, part_id=next(numbers)) for part in parts
+        part if part.content is None else part._replace(part_id=next(numbers)) for part in parts
     ]
 
 
@@ -301,7 +301,9 @@ def _copy(
             progress(table.name, done, len(leaves))
 
 
-def _register(copier: Copier, release_id: int, window: Window, parts: list[_Part]) -> None:
+def _register(
+    copier: Copier, connection: Connection, release_id: int, window: Window, parts: list[_Part]
+) -> None:
     release, literal = sql.Literal(release_id), sql.Literal
     copier.execute(
         sql.SQL(
@@ -330,15 +332,30 @@ def _register(copier: Copier, release_id: int, window: Window, parts: list[_Part
             literal([part.table.shape for part, _ in new]),
         )
     )
+    # The parts that readers see already, most of a long history, are not sent from here once more.
+    base = store.scalar(connection, "select release_id from ctl.current_release")
+    shown = {
+        row[0]
+        for row in connection.execute(
+            "select part_id from ctl.release_part where release_id = %s", [base]
+        )
+    }
+    gone = shown.difference(part.part_id for part in parts)
+    added = [part for part in parts if part.part_id not in shown]
     copier.execute(
         sql.SQL(
             "insert into ctl.release_part (release_id, table_name, period, part_id)"
-            " select {}, * from unnest({}::text[], {}::date[], {}::integer[])"
+            " select {}, table_name, period, part_id from ctl.release_part"
+            " where release_id = {} and part_id <> all ({}::integer[])"
+            " union all select {}, * from unnest({}::text[], {}::date[], {}::integer[])"
         ).format(
             release,
-            literal([part.table.name for part in parts]),
-            literal([part.period for part in parts]),
-            literal([part.part_id for part in parts]),
+            literal(base),
+            literal(sorted(gone)),
+            release,
+            literal([part.table.name for part in added]),
+            literal([part.period for part in added]),
+            literal([part.part_id for part in added]),
         )
     )
 
