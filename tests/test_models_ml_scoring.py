@@ -246,6 +246,22 @@ def test_a_new_or_unknown_line_stays_new_or_unknown_when_it_is_silent(models):
     assert scored(rows, models)["risk_tier"].tolist() == ["NEW", "NODATA"]
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_new_and_silent_lines_may_stand_anywhere_among_the_others(models, place):
+    # Given a new line at each place among a silent one and two others, the later of which is worth more
+    rows = twins(days_since_activity=[1.0, 99.0, 1.0], arpu_avg3m=[100_000, 100_000, 110_000])
+    newcomer = twins(full_months_on_net=[0])
+    mixed = pd.concat([rows[:place], newcomer, rows[place:]], ignore_index=True)
+    mixed["subscription_id"] = [f"t{n}" for n in range(4)]
+
+    scores = scored(mixed, models)
+
+    assert scores["risk_tier"][place] == "NEW"
+    alone = scored(rows, models).drop(columns=["subscription_id", "feature_snapshot_id"])
+    beside = scores.drop(index=place)[alone.columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(beside, alone)
+
+
 # Reasons
 
 

@@ -176,7 +176,9 @@ def judge(
     result.loc[scored, "model_version"] = models.version
     judged = result.loc[scored, [KEY, "churn_probability", "value_fen"]]
     tiers = assign_tiers(judged.join(predicted.loc[scored, ["payment_group", SILENCE]]), params)
-    result.loc[scored, list(tiers.columns)] = tiers
+    for name in tiers:
+        # By place: a label that pandas looks up among missing whole numbers may not be there.
+        result.loc[scored, name] = tiers[name].array
     return result
 
 
