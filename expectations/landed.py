@@ -105,9 +105,12 @@ class _History:
 
     def __init__(self, folder: Path, table: Table, window: Window) -> None:
         self.folder, self.table, self.window = folder, table, window
+        # By name alone: to look into each folder of a long history costs more than the day's check.
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         self.days = sorted(
-            date.fromisoformat(path.parent.name.removeprefix(f"{LOAD_DATE}="))
-            for path in folder.glob(f"{LOAD_DATE}=*/{MANIFEST}")
+            date.fromisoformat(name.removeprefix(f"{LOAD_DATE}="))
+            for name in names
+            if name.startswith(f"{LOAD_DATE}=")
         )
         self.first_day = next((day for day in self.days if day < window.to_date), None)
         if self.first_day is None:

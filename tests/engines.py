@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import uuid
 from collections.abc import Callable
@@ -18,6 +19,13 @@ from keepline.settings import Settings
 
 # Another engine is one more name, with its marker if it needs one.
 ENGINES = ["duckdb", "postgres"]
+ON_SPARK = [
+    pytest.mark.spark,
+    pytest.mark.skipif(
+        importlib.util.find_spec("pyspark") is None or shutil.which("java") is None,
+        reason="Spark needs PySpark and Java: make setup-spark",
+    ),
+]
 
 # Settings of an engine, for `Settings(home=..., **engine)`.
 Engine = dict[str, Any]
@@ -34,6 +42,8 @@ def forget(settings: Settings) -> None:
     """Drop all that compute holds; landing stays."""
     if settings.compute == "duckdb":
         settings.compute_path.unlink(missing_ok=True)
+    elif settings.compute == "spark":
+        shutil.rmtree(compute_for(settings).place)
     else:
         _run(settings, "drop database if exists {own} with (force)")
 

@@ -1,6 +1,6 @@
 """The gate `landed` knows a bad batch by its profile, and keeps quiet while it knows too little."""
 
-from __future__ import annotations
+from __future__ import shutil
 
 from datetime import timedelta
 from pathlib import Path
@@ -98,9 +98,7 @@ def test_a_handful_of_bad_rows_in_a_small_batch_is_not_stopped(landing):
 
 def test_a_day_that_did_not_come_is_stopped(landing):
     landing.fill("cdr_voice")
-    folder = landing.settings.landing_dir / "cdr_voice" / f"load_date={LAST}"
-    for path in folder.iterdir():
-        path.unlink()
+    shutil.rmtree(landing.settings.landing_dir / "cdr_voice" / f"load_date={LAST}")
 
     assert "rows_when_expected" in broken(landing.run())
 

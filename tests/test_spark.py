@@ -5,7 +5,6 @@ Deselected unless asked for (`make test-spark`): a session and the models take m
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -23,9 +22,9 @@ import models_ml_rows as made
 import pandas as pd
 import pytest
 from conftest import SECRETS
-from engines import run_unit_tests
+from engines import ON_SPARK, run_unit_tests
 from test_dbt_core import D2, D3, WHOLE, Warehouse, half_a_year
-from test_parity import Rows, differences, rows, tables
+from test_parity import NOT_ON_SPARK, Rows, differences, rows, tables
 
 from keepline.build import build
 from keepline.compute import compute_for
@@ -39,16 +38,8 @@ from models_ml.churn.registry import champion_version, load_model_set
 from models_ml.churn.scoring import Stamps, score_frame
 from models_ml.churn.snapshot import read_frame
 
-pytestmark = [
-    pytest.mark.spark,
-    pytest.mark.skipif(
-        importlib.util.find_spec("pyspark") is None or shutil.which("java") is None,
-        reason="Spark needs PySpark and Java: make setup-spark",
-    ),
-]
+pytestmark = ON_SPARK
 LAST = WHOLE.last_date
-# A view of dbt's own, which is not known to who reads Spark's folders.
-NOT_ON_SPARK = {"core.master_timeline"}
 
 
 @pytest.fixture(scope="module", autouse=True)
