@@ -1,7 +1,8 @@
 """The gate `landed` knows a bad batch by its profile, and keeps quiet while it knows too little."""
 
-from __future__ import shutil
+from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
