@@ -11,6 +11,7 @@ the same business days, stage by stage in one warm process, in turns; the days' 
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import os
 import shutil
@@ -107,16 +108,22 @@ class Warehouse:
         """Run a business day; returns rows and seconds by stage."""
         window = Window.day(day)
         with self as settings:
-            pipeline.extract(settings, window)
-            pipeline.load(settings, window)
-            pipeline.check(settings, window)
-            pipeline.build(settings, "core", window)
-            pipeline.build(settings, "features", window)
-            modelling.score(settings, day)
-            pipeline.build(settings, "marts", window)
-            pipeline.stage_release(settings, window)
-            pipeline.audit(settings, window)
-            pipeline.publish(settings, window)
+            for stage in (
+                lambda: pipeline.extract(settings, window),
+                lambda: pipeline.load(settings, window),
+                lambda: pipeline.check(settings, window),
+                lambda: pipeline.build(settings, "core", window),
+                lambda: pipeline.build(settings, "features", window),
+                lambda: modelling.score(settings, day),
+                lambda: pipeline.build(settings, "marts", window),
+                lambda: pipeline.stage_release(settings, window),
+                lambda: pipeline.audit(settings, window),
+                lambda: pipeline.publish(settings, window),
+            ):
+                # A night's stages are processes of their own: none looks through what others left behind.
+                gc.collect()
+                gc.freeze()
+                stage()
             with store.connect(settings) as connection:
                 found = connection.execute(
                     "select verb, rows, seconds from ops.stage_run where from_date = %s and to_date = %s",

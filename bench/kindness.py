@@ -1,6 +1,6 @@
 """How much slower an operator's database answers its own users while keepline reads from it.
 
-    python -m bench.kindness                            300,000 rows, 5 rounds of 3 turns of 20 s
+    python -m bench.kindness                            100,000 rows, 3 rounds of 3 turns of 15 s
 
 One PostgreSQL holds pgbench's tables, which stand for the operator's business, and a table of payments.
 pgbench runs its usual transactions (three updates, a read and an insert) at a fixed rate, so that the
@@ -322,9 +322,9 @@ def measure(
 def main() -> None:
     """Measure, print, and write bench/README.md."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=300_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=15)
     parser.add_argument("--rate", type=int, default=200)
     parser.add_argument(
         "--print", dest="only_print", action="store_true", help="leave the file alone"

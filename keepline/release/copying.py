@@ -57,26 +57,18 @@ class Copier:
         try:
             if table.period is None:
                 return self._hashed(table, "cast(null as date)", "")
-            rows = self._duck.execute(
-                f"select {_quoted(table.period)}, count(*) from {table.relation} group by 1"  # noqa: S608
-            ).fetchall()
-            if any(row[0] is None for row in rows):
-                raise BadDataError(
-                    f"{table.relation} has rows without {table.period}: they belong to no period"
-                )
-            noted = self._noted(table)
-            new = [day for day, count in rows if day not in noted or noted[day].rows != count]
+            held, new = self._noted(table, table.period)
             if new:
                 within = f"where {_quoted(table.period)} between ? and ? group by 1"
                 found = self._hashed(table, _quoted(table.period), within, [min(new), max(new)])
                 self._note(table, found)
-                noted |= found
+                held |= found
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise UsageError(
                 f"compute does not hold {table.relation} as its contract says "
                 f"({_first_line(error)}): build the layer, then stage again"
             ) from None
-        return {day: noted[day] for day, _ in rows}
+        return held
 
     def _hashed(
         self, table: PublishedTable, period: str, grouped: str, values: Sequence[date] = ()
@@ -91,12 +83,25 @@ class Copier:
         ).fetchall()
         return {row[0]: Content(row[1], row[2] or "0") for row in rows}
 
-    def _noted(self, table: PublishedTable) -> dict[date | None, Content]:
+    def _noted(
+        self, table: PublishedTable, period: str
+    ) -> tuple[dict[date | None, Content], list[date]]:
+        """Return what was noted of the periods that have rows, and the periods that changed since."""
+        counted = (
+            f"select {_quoted(period)} as period, count(*) as rows from {table.relation} group by 1"  # noqa: S608
+        )
         rows = self._duck.execute(
-            "select period, rows, content from ops.period_content where relation = ? and shape = ?",
+            f"select held.period, held.rows, noted.content from ({counted}) as held"  # noqa: S608
+            " left join ops.period_content as noted on noted.relation = ? and noted.shape = ?"
+            " and noted.period = held.period and noted.rows = held.rows",
             [table.relation, table.shape],
         ).fetchall()
-        return {row[0]: Content(row[1], row[2]) for row in rows}
+        if any(row[0] is None for row in rows):
+            raise BadDataError(
+                f"{table.relation} has rows without {period}: they belong to no period"
+            )
+        noted = {day: Content(count, content) for day, count, content in rows if content}
+        return noted, [day for day, _, content in rows if not content]
 
     def _note(self, table: PublishedTable, found: Mapping[date | None, Content]) -> None:
         days = list(found)

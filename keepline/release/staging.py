@@ -9,10 +9,11 @@ identical run copies nothing. All of a stage is one transaction: a stage that di
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -107,6 +108,18 @@ class _Part(NamedTuple):
         return sql.SQL("from ({}) to ({})").format(sql.Literal(first), sql.Literal(last))
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """The release that readers see: id, shape, rows and content of its parts by table and period."""
+
+    release_id: int | None
+    parts: Mapping[tuple[str, Period], tuple[int, str, int, str]]
+
+    @cached_property
+    def part_ids(self) -> set[int]:
+        return {part[0] for part in self.parts.values()}
+
+
 def stage(settings: Settings, window: Window, progress: Update | None = None) -> StageReport:
     """Copy what compute holds into the store under a new release, which no reader can see.
 
@@ -130,8 +143,9 @@ def stage(settings: Settings, window: Window, progress: Update | None = None) ->
         with compute_for(settings).connection() as duck:
             copier = Copier(duck, connection)
             contents = {table.name: copier.contents(table) for table in tables}
-            parts = _compare(connection, tables, contents, window)
-            release_id = _find_same(connection, window, parts)
+            shown = _shown(connection)
+            parts = _compare(connection, shown, tables, contents, window)
+            release_id = _find_same(connection, shown, window, parts)
             is_new = release_id is None
             if release_id is not None:
                 with connection.transaction():
@@ -143,7 +157,7 @@ def stage(settings: Settings, window: Window, progress: Update | None = None) ->
                 copier.attach(store.dsn(settings))
                 with copier.transaction():
                     _copy(copier, connection, parts, progress)
-                    _register(copier, connection, release_id, window, parts)
+                    _register(copier, shown, release_id, window, parts)
                     reach("stage.registered")
                 reach("stage.committed")
                 copier.analyze()
@@ -174,39 +188,62 @@ def _wait_for_other_stages(connection: Connection) -> None:
         ) from None
 
 
+def _shown(connection: Connection) -> _Shown:
+    rows = connection.execute(
+        "select p.table_name, p.period, p.part_id, p.shape, p.rows, p.content, c.release_id"
+        " from ctl.current_release as c"
+        " inner join ctl.release_part as rp on rp.release_id = c.release_id"
+        " inner join ctl.part as p on p.part_id = rp.part_id"
+    ).fetchall()
+    return _Shown(rows[0][6] if rows else None, {row[:2]: row[2:6] for row in rows})
+
+
 def _compare(
     connection: Connection,
+    shown: _Shown,
     tables: Iterable[PublishedTable],
     contents: dict[str, dict[Period, Content]],
     window: Window,
 ) -> list[_Part]:
     """List the parts of the release to come; those that must be copied have the id 0."""
-    rows = connection.execute(
-        "select table_name, shape, period, rows, content, part_id from ctl.part order by part_id"
-    ).fetchall()
-    known = {tuple(row[:5]): row[5] for row in rows}
-    shown: dict[str, list[tuple[date, int]]] = defaultdict(list)
-    for name, period, part_id in connection.execute(
-        "select rp.table_name, rp.period, rp.part_id from ctl.release_part as rp"
-        " inner join ctl.current_release as c on c.release_id = rp.release_id"
-        " where rp.period is not null"
-    ).fetchall():
-        shown[name].append((period, part_id))
-    parts = []
+    parts: list[_Part] = []
     for table in tables:
         held = contents[table.name]
         for period, content in sorted(held.items(), key=lambda item: item[0] or date.min):
-            key = (table.name, table.shape, period, content.rows, content.hash)
-            part_id = known.get(key)
-            parts.append(
-                _Part(table, period, part_id) if part_id else _Part(table, period, 0, content)
-            )
-        parts += [
-            _Part(table, period, part_id)
-            for period, part_id in shown[table.name]
-            if period not in held and not _touches(table, period, window)
-        ]
-    return parts
+            found = shown.parts.get((table.name, period))
+            if found and found == (found[0], table.shape, content.rows, content.hash):
+                parts.append(_Part(table, period, found[0]))
+            else:
+                parts.append(_Part(table, period, 0, content))
+    by_name = {table.name: table for table in tables}
+    parts += [
+        _Part(by_name[name], period, found[0])
+        for (name, period), found in shown.parts.items()
+        if name in by_name
+        and period is not None
+        and period not in contents[name]
+        and not _touches(by_name[name], period, window)
+    ]
+    return _known(connection, parts)
+
+
+def _known(connection: Connection, parts: list[_Part]) -> list[_Part]:
+    """Take what readers do not see now from what they saw once, where the store still has it."""
+    new = [part for part in parts if part.content is not None]
+    rows = connection.execute(
+        "select table_name, period, shape, rows, content, part_id from ctl.part"
+        " where table_name = any(%s) and (period is null or period = any(%s)) order by part_id",
+        [sorted({part.table.name for part in new}), sorted({p.period for p in new if p.period})],
+    ).fetchall()
+    known = {tuple(row[:5]): row[5] for row in rows}
+    found = []
+    for part in parts:
+        if part.content is not None:
+            key = (part.table.name, part.period, part.table.shape, *part.content)
+            if key in known:
+                part = _Part(part.table, part.period, known[key])
+        found.append(part)
+    return found
 
 
 def _touches(table: PublishedTable, period: date, window: Window) -> bool:
@@ -215,31 +252,44 @@ def _touches(table: PublishedTable, period: date, window: Window) -> bool:
     return window.from_date.replace(day=1) <= period < window.to_date
 
 
-def _find_same(connection: Connection, window: Window, parts: list[_Part]) -> int | None:
+def _find_same(
+    connection: Connection, shown: _Shown, window: Window, parts: list[_Part]
+) -> int | None:
     """Return the release that has just these parts for this window, if it still counts.
 
     That is the one that readers see, or the newest one while it waits to be audited and published.
     """
-    row = connection.execute(
+    wanted = {part.part_id for part in parts}
+    if 0 in wanted:
+        return None
+    candidates = connection.execute(
         """
         select r.release_id
         from ctl.release as r
         where r.from_date = %s and r.to_date = %s
             and (
-                r.release_id = (select c.release_id from ctl.current_release as c)
+                r.release_id = %s
                 or (
                     r.status in ('staged', 'audited', 'rejected')
                     and r.release_id = (select max(n.release_id) from ctl.release as n)
                 )
             )
-            and (
-                select array_agg(rp.part_id order by rp.part_id) from ctl.release_part as rp
-                where rp.release_id = r.release_id
-            ) = %s::integer[]
         """,
-        [window.from_date, window.to_date, sorted(part.part_id for part in parts)],
-    ).fetchone()
-    return None if row is None else int(row[0])
+        [window.from_date, window.to_date, shown.release_id],
+    ).fetchall()
+    for (release_id,) in candidates:
+        if wanted == _part_ids(connection, shown, release_id):
+            return int(release_id)
+    return None
+
+
+def _part_ids(connection: Connection, shown: _Shown, release_id: int) -> set[int]:
+    if release_id == shown.release_id:
+        return shown.part_ids
+    rows = connection.execute(
+        "select part_id from ctl.release_part where release_id = %s", [release_id]
+    ).fetchall()
+    return {row[0] for row in rows}
 
 
 def _stage_again(connection: Connection, release_id: int) -> None:
@@ -302,7 +352,7 @@ def _copy(
 
 
 def _register(
-    copier: Copier, connection: Connection, release_id: int, window: Window, parts: list[_Part]
+    copier: Copier, shown: _Shown, release_id: int, window: Window, parts: list[_Part]
 ) -> None:
     release, literal = sql.Literal(release_id), sql.Literal
     copier.execute(
@@ -333,15 +383,9 @@ def _register(
         )
     )
     # The parts that readers see already, most of a long history, are not sent from here once more.
-    base = store.scalar(connection, "select release_id from ctl.current_release")
-    shown = {
-        row[0]
-        for row in connection.execute(
-            "select part_id from ctl.release_part where release_id = %s", [base]
-        )
-    }
-    gone = shown.difference(part.part_id for part in parts)
-    added = [part for part in parts if part.part_id not in shown]
+    before = shown.part_ids
+    gone = before.difference(part.part_id for part in parts)
+    added = [part for part in parts if part.part_id not in before]
     copier.execute(
         sql.SQL(
             "insert into ctl.release_part (release_id, table_name, period, part_id)"
@@ -350,7 +394,7 @@ def _register(
             " union all select {}, * from unnest({}::text[], {}::date[], {}::integer[])"
         ).format(
             release,
-            literal(base),
+            literal(shown.release_id),
             literal(sorted(gone)),
             release,
             literal([part.table.name for part in added]),

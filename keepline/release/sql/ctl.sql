@@ -60,7 +60,8 @@ create table if not exists ctl.part (
 );
 
 create table if not exists ctl.release_part (
-    release_id integer not null references ctl.release,
+    -- No reference: one transaction writes the release and its list, and a list has thousands of rows.
+    release_id integer not null,
     table_name text not null,
     period date,
     part_id integer not null references ctl.part,
