@@ -95,7 +95,7 @@ bench-simulator: $(VENV)/.dev-ready ## Measure the simulator against gzip (a min
 bench-window: $(VENV)/.dev-ready ## Measure a business day on one and on ten times the history (half an hour)
 	@$(BIN)/python -m bench.daily_window
 
-bench-kindness: $(VENV)/.dev-ready ## Measure what an operator's own users notice of an extraction (five minutes)
+bench-kindness: $(VENV)/.dev-ready ## Measure what an operator's own users notice of an extraction (eight minutes)
 	@$(BIN)/python -m bench.kindness
 
 dictionary: $(VENV)/.run-ready ## Write docs/dictionary.md from the models' YAML

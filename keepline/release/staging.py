@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date, timedelta
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -27,13 +24,12 @@ from keepline.failpoint import reach
 from keepline.ops import Connection
 from keepline.progress import Update
 from keepline.release import retention
-from keepline.release.copying import Content, Copier
+from keepline.release.comparing import Part, Plan, compare, find_same
+from keepline.release.copying import Copier
 from keepline.release.migration import WRITER_LOCK
-from keepline.release.published import DAY, PublishedTable, from_store
+from keepline.release.published import PublishedTable, from_store
 from keepline.settings import Settings
 from keepline.window import Window
-
-Period = date | None
 
 
 @dataclass(frozen=True)
@@ -79,47 +75,6 @@ class StageReport:
         return sum(table.rows_copied for table in self.tables)
 
 
-class _Part(NamedTuple):
-    """A part of the release to come; `content` is None when the store has its rows already."""
-
-    table: PublishedTable
-    period: Period
-    part_id: int
-    content: Content | None = None
-
-    @property
-    def leaf(self) -> str:
-        """The partition that holds it: one of its own, or that of the period's month or year."""
-        if self.period is None:
-            return f"{self.table.name}__p{self.part_id}"
-        return f"{self.table.name}__{self.period:{'%Y%m' if self.table.kind == DAY else '%Y'}}"
-
-    @property
-    def bound(self) -> sql.Composed:
-        """Which rows its partition takes."""
-        if self.period is None:
-            return sql.SQL("in ({})").format(sql.Literal(self.part_id))
-        if self.table.kind == DAY:
-            first = self.period.replace(day=1)
-            last = (first + timedelta(days=31)).replace(day=1)
-        else:
-            first = self.period.replace(month=1, day=1)
-            last = first.replace(year=first.year + 1)
-        return sql.SQL("from ({}) to ({})").format(sql.Literal(first), sql.Literal(last))
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """The release that readers see: id, shape, rows and content of its parts by table and period."""
-
-    release_id: int | None
-    parts: Mapping[tuple[str, Period], tuple[int, str, int, str]]
-
-    @cached_property
-    def part_ids(self) -> set[int]:
-        return {part[0] for part in self.parts.values()}
-
-
 def stage(settings: Settings, window: Window, progress: Update | None = None) -> StageReport:
     """Copy what compute holds into the store under a new release, which no reader can see.
 
@@ -143,9 +98,8 @@ def stage(settings: Settings, window: Window, progress: Update | None = None) ->
         with compute_for(settings).connection() as duck:
             copier = Copier(duck, connection)
             contents = {table.name: copier.contents(table) for table in tables}
-            shown = _shown(connection)
-            parts = _compare(connection, shown, tables, contents, window)
-            release_id = _find_same(connection, shown, window, parts)
+            plan = compare(connection, tables, contents, window)
+            release_id = find_same(connection, plan, window)
             is_new = release_id is None
             if release_id is not None:
                 with connection.transaction():
@@ -153,11 +107,11 @@ def stage(settings: Settings, window: Window, progress: Update | None = None) ->
                     _stage_again(connection, release_id)
             else:
                 release_id = _numbers(connection, "ctl.release", "release_id", 1)[0]
-                parts = _numbered(connection, parts)
+                plan = _numbered(connection, plan)
                 copier.attach(store.dsn(settings))
                 with copier.transaction():
-                    _copy(copier, connection, parts, progress)
-                    _register(copier, shown, release_id, window, parts)
+                    _copy(copier, connection, plan.new, progress)
+                    _register(copier, release_id, window, plan)
                     reach("stage.registered")
                 reach("stage.committed")
                 copier.analyze()
@@ -167,7 +121,7 @@ def stage(settings: Settings, window: Window, progress: Update | None = None) ->
             window,
             is_new,
             current == release_id,
-            _count(tables, parts),
+            _count(tables, plan),
             time.perf_counter() - started,
         )
     retention.clean(settings)
@@ -188,110 +142,6 @@ def _wait_for_other_stages(connection: Connection) -> None:
         ) from None
 
 
-def _shown(connection: Connection) -> _Shown:
-    rows = connection.execute(
-        "select p.table_name, p.period, p.part_id, p.shape, p.rows, p.content, c.release_id"
-        " from ctl.current_release as c"
-        " inner join ctl.release_part as rp on rp.release_id = c.release_id"
-        " inner join ctl.part as p on p.part_id = rp.part_id"
-    ).fetchall()
-    return _Shown(rows[0][6] if rows else None, {row[:2]: row[2:6] for row in rows})
-
-
-def _compare(
-    connection: Connection,
-    shown: _Shown,
-    tables: Iterable[PublishedTable],
-    contents: dict[str, dict[Period, Content]],
-    window: Window,
-) -> list[_Part]:
-    """List the parts of the release to come; those that must be copied have the id 0."""
-    parts: list[_Part] = []
-    for table in tables:
-        held = contents[table.name]
-        for period, content in sorted(held.items(), key=lambda item: item[0] or date.min):
-            found = shown.parts.get((table.name, period))
-            if found and found == (found[0], table.shape, content.rows, content.hash):
-                parts.append(_Part(table, period, found[0]))
-            else:
-                parts.append(_Part(table, period, 0, content))
-    by_name = {table.name: table for table in tables}
-    parts += [
-        _Part(by_name[name], period, found[0])
-        for (name, period), found in shown.parts.items()
-        if name in by_name
-        and period is not None
-        and period not in contents[name]
-        and not _touches(by_name[name], period, window)
-    ]
-    return _known(connection, parts)
-
-
-def _known(connection: Connection, parts: list[_Part]) -> list[_Part]:
-    """Take what readers do not see now from what they saw once, where the store still has it."""
-    new = [part for part in parts if part.content is not None]
-    rows = connection.execute(
-        "select table_name, period, shape, rows, content, part_id from ctl.part"
-        " where table_name = any(%s) and (period is null or period = any(%s)) order by part_id",
-        [sorted({part.table.name for part in new}), sorted({p.period for p in new if p.period})],
-    ).fetchall()
-    known = {tuple(row[:5]): row[5] for row in rows}
-    found = []
-    for part in parts:
-        if part.content is not None:
-            key = (part.table.name, part.period, part.table.shape, *part.content)
-            if key in known:
-                part = _Part(part.table, part.period, known[key])
-        found.append(part)
-    return found
-
-
-def _touches(table: PublishedTable, period: date, window: Window) -> bool:
-    if table.kind == DAY:
-        return window.from_date <= period < window.to_date
-    return window.from_date.replace(day=1) <= period < window.to_date
-
-
-def _find_same(
-    connection: Connection, shown: _Shown, window: Window, parts: list[_Part]
-) -> int | None:
-    """Return the release that has just these parts for this window, if it still counts.
-
-    That is the one that readers see, or the newest one while it waits to be audited and published.
-    """
-    wanted = {part.part_id for part in parts}
-    if 0 in wanted:
-        return None
-    candidates = connection.execute(
-        """
-        select r.release_id
-        from ctl.release as r
-        where r.from_date = %s and r.to_date = %s
-            and (
-                r.release_id = %s
-                or (
-                    r.status in ('staged', 'audited', 'rejected')
-                    and r.release_id = (select max(n.release_id) from ctl.release as n)
-                )
-            )
-        """,
-        [window.from_date, window.to_date, shown.release_id],
-    ).fetchall()
-    for (release_id,) in candidates:
-        if wanted == _part_ids(connection, shown, release_id):
-            return int(release_id)
-    return None
-
-
-def _part_ids(connection: Connection, shown: _Shown, release_id: int) -> set[int]:
-    if release_id == shown.release_id:
-        return shown.part_ids
-    rows = connection.execute(
-        "select part_id from ctl.release_part where release_id = %s", [release_id]
-    ).fetchall()
-    return {row[0] for row in rows}
-
-
 def _stage_again(connection: Connection, release_id: int) -> None:
     """A rejected release is audited anew: the gates may have changed."""
     connection.execute(
@@ -309,22 +159,18 @@ def _numbers(connection: Connection, table: str, column: str, count: int) -> lis
     return [int(row[0]) for row in rows]
 
 
-def _numbered(connection: Connection, parts: list[_Part]) -> list[_Part]:
-    new = [part for part in parts if part.content is not None]
-    numbers = iter(_numbers(connection, "ctl.part", "part_id", len(new)))
-    return [
-        part if part.content is None else part._replace(part_id=next(numbers)) for part in parts
-    ]
+def _numbered(connection: Connection, plan: Plan) -> Plan:
+    numbers = iter(_numbers(connection, "ctl.part", "part_id", len(plan.new)))
+    return replace(plan, new=[part._replace(part_id=next(numbers)) for part in plan.new])
 
 
 def _copy(
-    copier: Copier, connection: Connection, parts: list[_Part], progress: Update | None
+    copier: Copier, connection: Connection, parts: Sequence[Part], progress: Update | None
 ) -> None:
     """Write the new parts, one COPY per partition."""
-    leaves: dict[str, list[_Part]] = {}
+    leaves: dict[str, list[Part]] = {}
     for part in parts:
-        if part.content is not None:
-            leaves.setdefault(part.leaf, []).append(part)
+        leaves.setdefault(part.leaf, []).append(part)
     present = {
         row[0]
         for row in connection.execute(
@@ -337,7 +183,7 @@ def _copy(
     copier.forget_catalogue()
     for done, (leaf, members) in enumerate(leaves.items(), start=1):
         table = members[0].table
-        expected = sum(part.content.rows for part in members if part.content)
+        expected = sum(part.content.rows for part in members)
         copied = copier.copy(table, leaf, {part.period: part.part_id for part in members})
         reach("stage.copied")
         if copied != expected:
@@ -351,9 +197,7 @@ def _copy(
             progress(table.name, done, len(leaves))
 
 
-def _register(
-    copier: Copier, shown: _Shown, release_id: int, window: Window, parts: list[_Part]
-) -> None:
+def _register(copier: Copier, release_id: int, window: Window, plan: Plan) -> None:
     release, literal = sql.Literal(release_id), sql.Literal
     copier.execute(
         sql.SQL(
@@ -366,26 +210,23 @@ def _register(
             literal(version("keepline")),
         )
     )
-    new = [(part, part.content) for part in parts if part.content is not None]
     copier.execute(
         sql.SQL(
             "insert into ctl.part (part_id, table_name, period, leaf, rows, content, shape)"
             " overriding system value select * from unnest({}::integer[], {}::text[], {}::date[],"
             " {}::text[], {}::bigint[], {}::text[], {}::text[])"
         ).format(
-            literal([part.part_id for part, _ in new]),
-            literal([part.table.name for part, _ in new]),
-            literal([part.period for part, _ in new]),
-            literal([part.leaf for part, _ in new]),
-            literal([content.rows for _, content in new]),
-            literal([content.hash for _, content in new]),
-            literal([part.table.shape for part, _ in new]),
+            literal([part.part_id for part in plan.new]),
+            literal([part.table.name for part in plan.new]),
+            literal([part.period for part in plan.new]),
+            literal([part.leaf for part in plan.new]),
+            literal([part.content.rows for part in plan.new]),
+            literal([part.content.hash for part in plan.new]),
+            literal([part.table.shape for part in plan.new]),
         )
     )
     # The parts that readers see already, most of a long history, are not sent from here once more.
-    before = shown.part_ids
-    gone = before.difference(part.part_id for part in parts)
-    added = [part for part in parts if part.part_id not in before]
+    added = [*plan.reused, *plan.new]
     copier.execute(
         sql.SQL(
             "insert into ctl.release_part (release_id, table_name, period, part_id)"
@@ -394,8 +235,8 @@ def _register(
             " union all select {}, * from unnest({}::text[], {}::date[], {}::integer[])"
         ).format(
             release,
-            literal(shown.release_id),
-            literal(sorted(gone)),
+            literal(plan.shown_release_id),
+            literal(plan.gone),
             release,
             literal([part.table.name for part in added]),
             literal([part.period for part in added]),
@@ -404,15 +245,13 @@ def _register(
     )
 
 
-def _count(tables: Iterable[PublishedTable], parts: list[_Part]) -> tuple[TableReport, ...]:
+def _count(tables: Iterable[PublishedTable], plan: Plan) -> tuple[TableReport, ...]:
     rows: Counter[str] = Counter()
-    copied: Counter[str] = Counter()
-    total = Counter(part.table.name for part in parts)
-    for part in parts:
-        if part.content is not None:
-            rows[part.table.name] += part.content.rows
-            copied[part.table.name] += 1
+    copied = Counter(part.table.name for part in plan.new)
+    reused = Counter(part.table.name for part in plan.reused)
+    for part in plan.new:
+        rows[part.table.name] += part.content.rows
     return tuple(
-        TableReport(name, rows[name], copied[name], total[name] - copied[name])
+        TableReport(name, rows[name], copied[name], reused[name] + plan.kept[name])
         for name in (table.name for table in tables)
     )
