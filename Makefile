@@ -92,7 +92,7 @@ bench-full: $(VENV)/.dev-ready $(VENV)-bench/.ready ## The same at the sizes of 
 bench-simulator: $(VENV)/.dev-ready ## Measure the simulator against gzip (a minute)
 	@$(BIN)/python -m bench.simulator
 
-bench-window: $(VENV)/.dev-ready ## Measure a business day on one and on ten times the history (half an hour)
+bench-window: $(VENV)/.dev-ready ## Measure a business day on one and on ten times the history (ten minutes)
 	@$(BIN)/python -m bench.daily_window
 
 bench-kindness: $(VENV)/.dev-ready ## Measure what an operator's own users notice of an extraction (eight minutes)

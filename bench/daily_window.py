@@ -1,7 +1,7 @@
 """What a business day costs when the history is ten times as long, stage by stage.
 
-    python -m bench.daily_window                        1,500 lines, 200 and 2,000 days
-    python -m bench.daily_window --lines 3000 --days 100 --rounds 3
+    python -m bench.daily_window                        1,500 lines, 90 and 900 days
+    python -m bench.daily_window --lines 500 --days 200 --rounds 5
 
 One operator is simulated. The first warehouse holds all of its history; the second one the last tenth:
 its operator has the same lines with what was known of them, and the same records since. Both then run
@@ -340,8 +340,8 @@ def main() -> None:
     """Measure, print, and write the table into bench/README.md."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--lines", type=int, default=1500)
-    parser.add_argument("--days", type=int, default=200, help="days of the shorter history")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--days", type=int, default=90, help="days of the shorter history")
+    parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="keepline-bench-") as folder:
         table = as_section(compare(given.lines, given.days, given.rounds, Path(folder)))
