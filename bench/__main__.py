@@ -5,7 +5,8 @@
     python -m bench --only extract load         some rows, printed and not written
 
 Writes the section `stages` of bench/README.md (`stages-full` with --full) and the plot beside it. A row
-that fails is told in the table, the others still run, and the exit code is 1.
+that fails is told in the table, the others still run, and the exit code is 1. The section is written after
+each row, so that a run that is stopped leaves what it has measured, and says what is missing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -76,11 +77,22 @@ PACKAGES = ("duckdb", "lightgbm", "pyarrow", "dbt-core", "apache-airflow", "grea
 RIVALS = ("connectorx", "dlt", "pandas")
 
 
-def run(measurements: Sequence[Measurement], *, full: bool) -> tuple[list[Row], bool]:
-    """Measure; returns the rows and whether each measurement came to its end."""
+def run(
+    measurements: Sequence[Measurement],
+    *,
+    full: bool,
+    tell: Callable[[Sequence[Row], Sequence[Measurement]], None],
+) -> bool:
+    """Measure; returns whether each measurement came to its end.
+
+    Args:
+        measurements: what to measure.
+        full: at which of their sizes.
+        tell: called after each of them with the rows so far and what is still to be measured.
+    """
     rows: list[Row] = []
     whole = True
-    for measurement in measurements:
+    for number, measurement in enumerate(measurements, start=1):
         began = time.perf_counter()
         sizes = measurement.full if full else measurement.quick
         try:
@@ -97,7 +109,8 @@ def run(measurements: Sequence[Measurement], *, full: bool) -> tuple[list[Row], 
             f"{measurement.module}: {time.perf_counter() - began:.0f} s\n{as_table(found)}\n",
             flush=True,
         )
-    return rows, whole
+        tell(rows, measurements[number:])
+    return whole
 
 
 def _surroundings(command: str, seconds: float) -> str:
@@ -129,13 +142,20 @@ def main() -> None:
     given = parser.parse_args()
     began = time.perf_counter()
     wanted = [one for one in MEASUREMENTS if given.only is None or one.module in given.only]
-    rows, whole = run(wanted, full=given.full)
-    if given.only is None:
+
+    def tell(rows: Sequence[Row], missing: Sequence[Measurement]) -> None:
+        if given.only is not None:
+            return
         name, plot = ("stages-full", "stages-full.svg") if given.full else ("stages", "stages.svg")
         draw(rows, HERE / plot)
         command = "make bench-full" if given.full else "make bench"
-        about = _surroundings(command, time.perf_counter() - began)
-        write_section(name, f"{about}\n\n{as_table(rows)}\n\n![each figure by its aim]({plot})")
+        text = [_surroundings(command, time.perf_counter() - began)]
+        if missing:
+            text.append(f"Stopped before: {', '.join(one.module for one in missing)}.")
+        text += [as_table(rows), f"![each figure by its aim]({plot})"]
+        write_section(name, "\n\n".join(text))
+
+    whole = run(wanted, full=given.full, tell=tell)
     sys.exit(0 if whole else 1)
 
 

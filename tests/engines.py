@@ -13,7 +13,7 @@ import pytest
 from dbt.cli.main import dbtRunner
 from psycopg import conninfo, sql
 
-from keepline.compute import compute_for
+from keepline.compute import compute_for, spark_session
 from keepline.embedded import EmbeddedPostgres
 from keepline.settings import Settings
 
@@ -43,6 +43,8 @@ def forget(settings: Settings) -> None:
     if settings.compute == "duckdb":
         settings.compute_path.unlink(missing_ok=True)
     elif settings.compute == "spark":
+        # A session keeps its scratch files there.
+        spark_session.stop()
         shutil.rmtree(compute_for(settings).place)
     else:
         _run(settings, "drop database if exists {own} with (force)")

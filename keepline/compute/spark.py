@@ -72,6 +72,8 @@ class SparkCompute:
         """
         with lease.committing(), duckdb.connect(config=self._config) as connection:
             connection.execute("set TimeZone = 'UTC'")
+            # DuckDB 1.5 looks for a folder's date in the statistics of its files, and crashes.
+            connection.execute("set disabled_optimizers = 'statistics_propagation'")
             try:
                 self.warehouse.open_in_duckdb(connection)
             except duckdb.Error as error:

@@ -35,6 +35,9 @@ LOCAL_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize
 # What the session of this process has registered, with absolute paths.
 _registered: dict[str, tuple[Path, StoredTable]] = {}
 _views: dict[str, str] = {}
+# The scratch folder of the session, and that of the JVM, which keeps its first one.
+_scratch: Path | None = None
+_java_scratch: Path | None = None
 
 
 def session(settings: Settings) -> SparkSession:
@@ -48,11 +51,17 @@ def session(settings: Settings) -> SparkSession:
         from pyspark.sql import SparkSession
     except ImportError:
         raise UsageError("PySpark is not installed: make setup-spark") from None
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        return active
+    global _scratch, _java_scratch
     scratch = Warehouse(settings.operator_home).scratch
-    scratch.mkdir(parents=True, exist_ok=True)
+    active = SparkSession.getActiveSession()
+    # One that is not ours (Databricks) serves every home; ours writes into its own.
+    if active is not None and _scratch in (None, scratch):
+        return active
+    if active is not None:
+        stop()
+    _scratch, _java_scratch = scratch, _java_scratch or scratch
+    for folder in (scratch, _java_scratch):
+        folder.mkdir(parents=True, exist_ok=True)
     # Workers run the Python that runs here.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName("keepline").master(settings.spark_master)
@@ -121,9 +130,11 @@ def stop() -> None:
     """End the session of this process, if there is one."""
     from pyspark.sql import SparkSession
 
+    global _scratch
     active = SparkSession.getActiveSession()
     if active is not None:
         active.stop()
+    _scratch = None
     _registered.clear()
     _views.clear()
 
