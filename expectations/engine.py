@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +47,8 @@ class Engine:
     def __init__(self) -> None:
         os.environ["GX_ANALYTICS_ENABLED"] = "false"
         # Its import takes seconds, so that only who checks something pays for it.
-        import great_expectations as gx
+        with _without_spark_connect():
+            import great_expectations as gx
 
         # What goes wrong is raised below; its own log adds long tracebacks and nothing else.
         logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
@@ -125,6 +128,24 @@ class Engine:
                 f"the check {name} could not be evaluated: {type(error).__name__}: {_brief(error)}"
             ) from None
         return _read(name, suite, outcome.results)
+
+
+@contextmanager
+def _without_spark_connect() -> Iterator[None]:
+    """Keep the import off Spark Connect, which it tries wherever PySpark is installed.
+
+    PySpark ends the whole process there if gRPC is missing and Python was started with `-c` or by
+    another program; where gRPC is found, it warns about pandas.
+    """
+    name = "pyspark.sql.connect"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # documented: such an import fails
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def _read(name: str, suite: Suite, results: Sequence[Any]) -> list[Evaluation]:

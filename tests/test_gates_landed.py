@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -200,3 +203,25 @@ def test_a_table_that_the_contract_does_not_have_is_a_crash(landing, tmp_path):
 
     with pytest.raises(CheckCrashedError, match="cdr_smoke: no such contract table"):
         runner.run_landed(landing.settings, landing.contract, Window.day(LAST), folder)
+
+
+def test_an_installed_spark_does_not_end_the_process_that_checks(tmp_path):
+    # Given a PySpark as it is where gRPC is missing: its Connect ends a process without a main file.
+    connect = tmp_path / "pyspark" / "sql" / "connect"
+    connect.mkdir(parents=True)
+    for package in (connect.parent.parent, connect.parent):
+        (package / "__init__.py").write_text(
+            "def __getattr__(name):\n    return type(name, (), {})\n"
+        )
+    (connect / "__init__.py").write_text("import sys\n\nsys.exit(0)\n")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    # When such a process opens a gate.
+    script = "from expectations.engine import Engine; Engine(); print('open')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    # Then it is open, and the process lives.
+    assert done.stdout == "open\n", done.stderr
