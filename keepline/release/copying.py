@@ -175,16 +175,18 @@ class Copier:
         names = [_quoted(name) for name in table.column_names]
         into = f"insert into store_pg.{_quoted(leaf)} (part_id, {', '.join(names)})"
         columns = ", ".join(f"t.{name}" for name in names)
-        if table.period is None:
-            (part_id,) = parts.values()
-            query = f"{into} select {part_id}, {columns} from {table.relation} as t"  # noqa: S608
-            row = self._duck.execute(query).fetchone()
+        if len(parts) == 1:
+            ((period, part_id),) = parts.items()
+            # Nothing to sort, which is a fifth of the time: the usual night.
+            which = f"where t.{_quoted(table.period)} = ?" if table.period else ""
+            query = f"{into} select {part_id}, {columns} from {table.relation} as t {which}"  # noqa: S608
+            row = self._duck.execute(query, [period] if table.period else []).fetchone()
         else:
             # Sorted, so that a period's rows lie together and reading a day reads few pages.
             query = (
                 f"{into} select p.part_id, {columns} from {table.relation} as t "  # noqa: S608
                 "inner join (select unnest(?) as period, unnest(?) as part_id) as p "
-                f"on t.{_quoted(table.period)} = p.period order by p.part_id"
+                f"on t.{_quoted(str(table.period))} = p.period order by p.part_id"
             )
             row = self._duck.execute(query, [list(parts), list(parts.values())]).fetchone()
         return int(row[0]) if row else 0
