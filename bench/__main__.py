@@ -60,7 +60,7 @@ MEASUREMENTS = (
     Measurement(
         "usual_stack",
         {"lines": 2000, "days": 90, "rounds": 1},
-        {"lines": 20_000, "days": 90, "rounds": 1, "engines": ("duckdb", "postgres")},
+        {"lines": 20_000, "days": 90, "rounds": 1},
     ),
     Measurement(
         "scale",

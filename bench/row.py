@@ -186,7 +186,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith("KEEPLINE_")
     }
     own = {}
-    for name in ("home", "operator", "compute_memory_limit", "compute_threads"):
+    for name in ("home", "operator", "compute", "compute_memory_limit", "compute_threads"):
         own[f"KEEPLINE_{name.upper()}"] = str(getattr(settings, name))
     for name in (
         *("store_dsn", "pseudonym_key", "vault_key", "store_password", "extractor_password"),

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import hmac
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ import sqlalchemy as sa
 import yaml
 from psycopg.conninfo import conninfo_to_dict
 
+from keepline.compute.postgres_database import PLANNING
 from keepline.contract import Contract, Table, load_contract
 from keepline.settings import Settings
 from models_ml.churn.parameters import choose_params
@@ -80,8 +82,10 @@ class UsualRun:
         """Run the night; returns the rows that were read."""
         with self._timed("tables and files in"):
             rows = self._load_raw()
+            self._analyze()
         with self._timed("dbt core and features"):
             self._dbt("resource_type:seed", "path:models/staging", "path:models/core")
+            self._analyze()
             self._dbt("path:models/features")
         with self._timed("score"):
             self._score()
@@ -209,6 +213,8 @@ class UsualRun:
     def _dbt(self, *selection: str) -> None:
         from dbt.cli.main import dbtRunner
 
+        # The models are keepline's: without what they need of a session, PostgreSQL loops for hours.
+        os.environ["PGOPTIONS"] = PLANNING
         work = Path(self._given["work"])
         work.mkdir(parents=True, exist_ok=True)
         (work / "profiles.yml").write_text(yaml.safe_dump(_profile(self._given["warehouse"])))
@@ -230,6 +236,13 @@ class UsualRun:
             failed = [r for r in getattr(done.result, "results", ()) if str(r.status) == "error"]
             said = failed[0].message if failed else done.exception
             raise RuntimeError(f"dbt: {' '.join(str(said).split())}")
+
+    def _analyze(self) -> None:
+        """Tell the planner of what was just made; autovacuum would come a minute too late for the night."""
+        with self._warehouse.connect().execution_options(
+            isolation_level="AUTOCOMMIT"
+        ) as connection:
+            connection.execute(sa.text("analyze"))
 
     # -- scores and marts ------------------------------------------------------------------------
 

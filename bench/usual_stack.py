@@ -56,7 +56,9 @@ class Night:
         return sum(run.seconds for run in self.keepline.values())
 
 
-def measure(lines: int, days: int, rounds: int, engines: Sequence[str] = ("duckdb",)) -> list[Row]:
+def measure(
+    lines: int, days: int, rounds: int, engines: Sequence[str] = ("duckdb", "postgres")
+) -> list[Row]:
     """Run business days by keepline and by the usual stack, in turns, and compare their answers.
 
     Args:
@@ -68,25 +70,25 @@ def measure(lines: int, days: int, rounds: int, engines: Sequence[str] = ("duckd
     Raises:
         AssertionError: the answers differ.
     """
-    rows = []
     with workplace("usual") as (folder, server):
         models = trained_models(folder / "trained", server)
-        for engine in engines:
-            operator = simulate(folder / engine, server, lines, days, rounds, compute=engine)
+        operators = {
+            engine: simulate(folder / engine, server, lines, days, rounds, compute=engine)
+            for engine in engines
+        }
+        for operator in operators.values():
             operator.bring_history(models)
-            nights = [_night(folder, server, operator, number) for number in range(rounds)]
-            rows.append(_row(engine, lines, days, nights))
-    return rows
-
-
-def _night(folder: Path, server: EmbeddedPostgres, operator: Operator, number: int) -> Night:
-    keepline = operator.run_day(number)
-    usual = run_usual(folder, server, operator, number)
-    different = differences(
-        operator.settings, server.dsn("usual_store"), operator.day(number).from_date
-    )
-    assert different == {}, f"the usual stack gives other answers: {different}"
-    return Night(keepline, usual)
+        nights: dict[str, list[Night]] = {engine: [] for engine in engines}
+        for number in range(rounds):
+            keepline = {engine: one.run_day(number) for engine, one in operators.items()}
+            # Each engine has the same operator, made from the same seed: one night of the peer does for all.
+            usual = run_usual(folder, server, operators[engines[0]], number)
+            for engine, operator in operators.items():
+                day = operator.day(number).from_date
+                different = differences(operator.settings, server.dsn("usual_store"), day)
+                assert different == {}, f"the usual stack gives other answers: {different}"
+                nights[engine].append(Night(keepline[engine], usual))
+    return [_row(engine, lines, days, found) for engine, found in nights.items()]
 
 
 def run_usual(folder: Path, server: EmbeddedPostgres, operator: Operator, number: int) -> Run:
