@@ -31,6 +31,8 @@ AS_OF_STEP_DAYS = 14
 LEAST_HISTORY_DAYS = 92
 # As-of dates that validate, and as many that test: one alone holds too few leavers to judge by.
 HELD_OUT_DATES = 2
+# As a snapshot wants its rows, so that they need not be in memory to be sorted.
+IN_ORDER = "as_of_date, subscription_id"
 SCORE_TABLE = "ml.fct_churn_score"
 
 
@@ -97,7 +99,8 @@ def score(settings: Settings, day: date, *, use_champion: bool = False) -> None:
     with stage(settings, "score", Window.day(day)) as clock, lease.committing():
         exported = settings.exchange_dir / "features-score.parquet"
         rows = compute.export(
-            f"select * from features.feat_subscription_asof where as_of_date = date '{day}'",  # noqa: S608
+            f"select * from features.feat_subscription_asof where as_of_date = date '{day}'"  # noqa: S608
+            f" order by {IN_ORDER}",
             exported,
         )
         if rows == 0:
@@ -174,7 +177,8 @@ def _snapshots(
     exported = settings.exchange_dir / "features-train.parquet"
     wanted = ", ".join(f"date '{each}'" for each in dates)
     compute.export(
-        f"select * from features.feat_subscription_asof where as_of_date in ({wanted})",  # noqa: S608
+        f"select * from features.feat_subscription_asof where as_of_date in ({wanted})"  # noqa: S608
+        f" order by {IN_ORDER}",
         exported,
     )
     snapshots = write_snapshots(exported, settings.exchange_dir / "features", rerun=True)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,8 +37,8 @@ from models_ml.churn.registry import (
     promote,
     save_model_set,
 )
-from models_ml.churn.scoring import SCORE_COLUMNS, Stamps, score_frame, tier_counts
-from models_ml.churn.snapshot import AS_OF, KEY, open_snapshot, read_frame
+from models_ml.churn.scoring import SCORE_COLUMNS, Stamps, score_parts, tier_counts
+from models_ml.churn.snapshot import AS_OF, KEY, open_snapshot, read_frame, read_parts
 
 SCORE_DATE = "score_date"
 _INTEGERS = ("value_fen", "expected_profit_fen")
@@ -235,12 +236,11 @@ def score(
         ),
     )
     if scorer is None:
-        features = read_frame(snapshot.path)
-        scores = score_frame(features, models, params, words, stamps)
+        read = partial(read_parts, snapshot.path)
+        scores = score_parts(read, models, params, words, stamps)
     else:
         scores = scorer(snapshot.path, models, params, words, stamps)
-        features = read_frame(snapshot.path, _text_columns(snapshot.columns, models))
-    unseen = _unseen(features, models)
+    unseen = _unseen(read_frame(snapshot.path, _text_columns(snapshot.columns, models)), models)
     sentences += [
         f"{name}: {share:.1%} of the values were not there at training and count as missing"
         for name, share in unseen.items()

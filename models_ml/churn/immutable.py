@@ -42,15 +42,25 @@ def write_atomically(path: Path, content: bytes) -> None:
     for old in path.parent.glob(f".{escape(path.name)}.*"):
         old.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    put_in_place(Path(name), path)
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Bring a finished draft to the disk and give it its name, in one step; a failure removes it.
+
+    Args:
+        draft: a file on the same file system.
+        path: its name, which may be taken.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
+        with draft.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        draft.chmod(0o644)
         reach("immutable.drafted")
-        temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise

@@ -6,6 +6,7 @@ the scores is the job of `models_ml.churn.batch`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -91,13 +92,43 @@ def score_frame(
         FeatureMismatchError: a needed column is missing or retyped, a subscription has no id or
             more than one row, or the rows are of another day than the score date.
     """
-    _check(features, stamps)
-    rows = living_rows(features)
-    result = judge(predict_rows(rows, models, params, num_threads), models, params, stamps)
+    return score_parts(lambda: [features], models, params, catalogue, stamps, num_threads)
+
+
+def score_parts(
+    parts: Callable[[], Iterable[pd.DataFrame]],
+    models: ModelSet | None,
+    params: RiskParams,
+    catalogue: Catalogue,
+    stamps: Stamps,
+    num_threads: int = 0,
+) -> pd.DataFrame:
+    """Score as `score_frame` does, with the features of one part in memory at a time.
+
+    Args:
+        parts: reads the features from the start, in parts that follow each other by `subscription_id`;
+            called once to predict and once to explain.
+        models: verified models; None when there are none to use.
+        params: parameters of the score date.
+        catalogue: the features in words.
+        stamps: what to write beside each score.
+        num_threads: threads for prediction; 0 takes LightGBM's default.
+    """
+    predicted = []
+    for part in parts():
+        _check_columns(part)
+        predicted.append(predict_rows(living_rows(part), models, params, num_threads))
+    result = judge(pd.concat(predicted, ignore_index=True), models, params, stamps)
     listed = is_listed(result)
-    if models is not None and listed.any():
-        reasons = explain_rows(rows[listed], models, catalogue, num_threads)
-        result.loc[reasons.index, list(REASON_COLUMNS)] = reasons
+    if models is None or not listed.any():
+        return result
+    start = 0
+    for part, asked in zip(parts(), predicted, strict=True):
+        at = listed[start : start + len(asked)]
+        if at.any():
+            reasons = explain_rows(living_rows(part)[at], models, catalogue, num_threads)
+            result.loc[reasons.index + start, list(REASON_COLUMNS)] = reasons.to_numpy()
+        start += len(asked)
     return result
 
 
@@ -208,11 +239,10 @@ def explain_rows(
     return pd.concat(found) if found else pd.DataFrame(columns=list(REASON_COLUMNS), dtype=object)
 
 
-def _check(features: pd.DataFrame, stamps: Stamps) -> None:
+def _check_columns(features: pd.DataFrame) -> None:
     missing = sorted(set(_NEEDED) - set(features.columns))
     if missing:
         raise FeatureMismatchError(f"the features have no column {', '.join(missing)}")
-    _check_keys(features, stamps)
 
 
 def _check_keys(features: pd.DataFrame, stamps: Stamps) -> None:

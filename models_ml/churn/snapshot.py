@@ -10,11 +10,12 @@ nothing but snapshots.
 
 from __future__ import annotations
 
-import io
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from keepline.failpoint import reach
 from models_ml.churn.errors import SnapshotError
 from models_ml.churn.immutable import (
     canonical_json,
-    sha256_of_bytes,
+    put_in_place,
     sha256_of_file,
     write_atomically,
 )
@@ -36,6 +37,8 @@ KEY = "subscription_id"
 AS_OF = "as_of_date"
 MANIFEST = "_manifest.json"
 ID_LENGTH = 16
+# Rows that are in memory at once, all their columns; the same as a chunk of prediction.
+ROW_GROUP = 65_536
 
 
 @dataclass(frozen=True)
@@ -65,23 +68,17 @@ def write_snapshots(
     """Write one snapshot per `as_of_date` that the source holds, oldest first.
 
     Args:
-        source: a Parquet file or an Arrow table with one row per subscription and as-of date.
+        source: a Parquet file in the order of `as_of_date` and `subscription_id`, of which a few rows at a
+            time are in memory, or an Arrow table in any order; one row per subscription and date.
         features_dir: folder that gets `as_of_date=.../`.
         rerun: as in `write_snapshot`.
 
     Returns:
         the snapshots, one per date.
     """
-    table = _read(source)
-    _require_columns(table)
     return [
-        write_snapshot(
-            table.filter(pc.equal(pc.cast(table[AS_OF], pa.date32()), pa.scalar(as_of))),
-            features_dir,
-            as_of,
-            rerun=rerun,
-        )
-        for as_of in sorted(_dates(table))
+        _write(rows, features_dir, as_of, rerun=rerun)
+        for as_of, rows in itertools.groupby(_days(source), key=itemgetter(0))
     ]
 
 
@@ -91,7 +88,7 @@ def write_snapshot(
     """Write the features of one as-of date, once.
 
     Args:
-        source: a Parquet file or an Arrow table with `subscription_id`, `as_of_date` and features.
+        source: as in `write_snapshots`, of this date alone.
         features_dir: folder that gets `as_of_date=.../`.
         as_of_date: the date that every row must carry.
         rerun: the date was built again on purpose (late rows, a correction). Different content
@@ -101,37 +98,46 @@ def write_snapshot(
         the snapshot; the one already there when its content is the same.
 
     Raises:
-        SnapshotError: a row has no or a repeated subscription or another date, or the date has a
-            different snapshot already and this is no rerun.
+        SnapshotError: a row has no or a repeated subscription or another date, rows are not in order, or
+            the date has a different snapshot already and this is no rerun.
     """
-    table = _canonical(_read(source), as_of_date)
-    content = _parquet_bytes(table)
-    digest = sha256_of_bytes(content)
-    snapshot_id = digest[:ID_LENGTH]
-    folder = features_dir / f"{AS_OF}={as_of_date.isoformat()}"
-    manifest = _read_manifest(folder)
-    current = manifest["current"]
-    if current not in (None, snapshot_id) and not rerun:
-        raise SnapshotError(
-            f"{folder} already holds snapshot {current} and the features are now {snapshot_id}: a "
-            "snapshot never changes; if the day was rebuilt on purpose, run it as a rerun"
-        )
-    path = folder / f"features-{snapshot_id}.parquet"
-    if not path.exists() or sha256_of_file(path) != digest:
-        write_atomically(path, content)
+    return _write(_days(source), features_dir, as_of_date, rerun=rerun)
+
+
+def _write(
+    rows: Iterable[tuple[date, pa.Table]], features_dir: Path, as_of_date: date, *, rerun: bool
+) -> Snapshot:
+    features_dir.mkdir(parents=True, exist_ok=True)
+    # One name, so that the next run writes over what a killed one left.
+    draft = features_dir / f".{as_of_date.isoformat()}.draft"
+    try:
+        count, columns = _write_parquet(rows, as_of_date, draft)
+        digest = sha256_of_file(draft)
+        snapshot_id = digest[:ID_LENGTH]
+        folder = features_dir / f"{AS_OF}={as_of_date.isoformat()}"
+        manifest = _read_manifest(folder)
+        current = manifest["current"]
+        if current not in (None, snapshot_id) and not rerun:
+            raise SnapshotError(
+                f"{folder} already holds snapshot {current} and the features are now {snapshot_id}: a "
+                "snapshot never changes; if the day was rebuilt on purpose, run it as a rerun"
+            )
+        path = folder / f"features-{snapshot_id}.parquet"
+        if not path.exists() or sha256_of_file(path) != digest:
+            put_in_place(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
     reach("snapshot.unlisted")
     if current != snapshot_id or snapshot_id not in manifest["snapshots"]:
         manifest["current"] = snapshot_id
         manifest["snapshots"][snapshot_id] = {
             "file": path.name,
             "sha256": digest,
-            "rows": table.num_rows,
-            "columns": table.column_names,
+            "rows": count,
+            "columns": columns,
         }
         write_atomically(folder / MANIFEST, canonical_json(manifest).encode())
-    return Snapshot(
-        snapshot_id, as_of_date, path, digest, table.num_rows, tuple(table.column_names)
-    )
+    return Snapshot(snapshot_id, as_of_date, path, digest, count, tuple(columns))
 
 
 def open_snapshot(path: Path) -> Snapshot:
@@ -166,6 +172,13 @@ def read_frame(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     return to_frame(pq.read_table(path, columns=None if columns is None else list(columns)))
 
 
+def read_parts(path: Path) -> Iterator[pd.DataFrame]:
+    """Read a snapshot as `read_frame` does, `ROW_GROUP` rows at a time, in its order."""
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield to_frame(file.read_row_group(number))
+
+
 def to_frame(table: pa.Table) -> pd.DataFrame:
     """Return an Arrow table as `read_frame` would read it."""
     fields = []
@@ -184,37 +197,112 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _read(source: Path | pa.Table) -> pa.Table:
-    return pq.read_table(source) if isinstance(source, Path) else source
+def _days(source: Path | pa.Table) -> Iterator[tuple[date, pa.Table]]:
+    """Yield rows in order of date, columns sorted by name, with the date that they all have."""
+    last = date.min
+    for rows in _pieces(source):
+        for day, part in _cut(rows):
+            if day < last:
+                raise SnapshotError(f"the features are not in the order of {AS_OF}")
+            last = day
+            yield day, part
 
 
-def _require_columns(table: pa.Table) -> None:
-    missing = sorted({KEY, AS_OF} - set(table.column_names))
+def _pieces(source: Path | pa.Table) -> Iterator[pa.Table]:
+    if isinstance(source, Path):
+        with pq.ParquetFile(source) as file:
+            columns = _columns(file.schema_arrow.names)
+            for batch in file.iter_batches(ROW_GROUP, columns=columns):
+                yield pa.Table.from_batches([batch]).select(columns)
+    else:
+        rows = source.select(_columns(source.column_names))
+        yield rows.sort_by([(AS_OF, "ascending"), (KEY, "ascending")])
+
+
+def _columns(names: Sequence[str]) -> list[str]:
+    missing = sorted({KEY, AS_OF} - set(names))
     if missing:
         raise SnapshotError(f"the features have no column {', '.join(missing)}")
+    return sorted(names)
 
 
-def _canonical(table: pa.Table, as_of_date: date) -> pa.Table:
-    """Return the rows sorted by subscription and the columns sorted by name, checked."""
-    _require_columns(table)
-    dates = _dates(table)
-    if dates - {as_of_date}:
-        found = ", ".join(map(str, sorted(dates)))
-        raise SnapshotError(f"a snapshot of {as_of_date} may hold only that day; found {found}")
-    keys = table[KEY]
-    if keys.null_count:
-        raise SnapshotError(f"{keys.null_count} rows of {as_of_date} have no {KEY}")
-    repeated = table.num_rows - len(pc.unique(keys))
-    if repeated:
-        raise SnapshotError(f"{repeated} rows of {as_of_date} repeat a {KEY}")
-    table = table.select(sorted(table.column_names)).sort_by(KEY)
-    return table.replace_schema_metadata(None).combine_chunks()
+def _cut(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
+    """Cut rows where the date changes."""
+    column = rows[AS_OF].combine_chunks()
+    if column.null_count or not (
+        pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)
+    ):
+        raise SnapshotError(
+            f"{AS_OF} must be a day in every row; it is {column.type} with {column.null_count} "
+            "rows without one"
+        )
+    runs = pc.run_end_encode(pc.cast(column, pa.date32()))
+    start = 0
+    for end, day in zip(runs.run_ends.to_pylist(), runs.values.to_pylist(), strict=True):  # noqa: PD011 - of Arrow
+        yield day, rows.slice(start, end - start)
+        start = end
 
 
-def _parquet_bytes(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=131_072, version="2.6")
-    return buffer.getvalue()
+def _write_parquet(
+    rows: Iterable[tuple[date, pa.Table]], as_of_date: date, path: Path
+) -> tuple[int, list[str]]:
+    """Write checked rows in row groups that do not depend on how they came; returns count and columns."""
+    count, columns = 0, []
+    writer = None
+    try:
+        for group in _in_groups(_checked(rows, as_of_date)):
+            if writer is None:
+                columns = group.column_names
+                writer = pq.ParquetWriter(path, group.schema, compression="zstd", version="2.6")
+            writer.write_table(group.cast(writer.schema), row_group_size=ROW_GROUP)
+            count += group.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        raise SnapshotError(f"there are no features of {as_of_date}")
+    return count, columns
+
+
+def _checked(rows: Iterable[tuple[date, pa.Table]], as_of_date: date) -> Iterator[pa.Table]:
+    """Pass on rows of one date, each with a subscription of its own, in their order.
+
+    Raises:
+        SnapshotError: a row has no or a repeated subscription or another date, or comes too late.
+    """
+    last = pa.scalar("")
+    for day, part in rows:
+        if day != as_of_date:
+            raise SnapshotError(f"a snapshot of {as_of_date} may hold only that day; found {day}")
+        keys = pc.cast(part[KEY], pa.string()).combine_chunks()
+        if keys.null_count:
+            raise SnapshotError(f"{keys.null_count} rows of {as_of_date} have no {KEY}")
+        before = pa.concat_arrays(
+            [pa.array([last.as_py()], pa.string()), keys.slice(0, len(keys) - 1)]
+        )
+        repeated = pc.sum(pc.equal(keys, before)).as_py()
+        if repeated:
+            raise SnapshotError(f"{repeated} rows of {as_of_date} repeat a {KEY}")
+        if pc.any(pc.less(keys, before)).as_py():
+            raise SnapshotError(f"the features of {as_of_date} are not in the order of {KEY}")
+        last = keys[-1]
+        yield part.replace_schema_metadata(None)
+
+
+def _in_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Put parts together to `ROW_GROUP` rows each; the last may have fewer."""
+    waiting: list[pa.Table] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(one.num_rows for one in waiting) >= ROW_GROUP:
+            rows = pa.concat_tables(waiting)
+            while rows.num_rows >= ROW_GROUP:
+                yield rows.slice(0, ROW_GROUP).combine_chunks()
+                rows = rows.slice(ROW_GROUP)
+            waiting = [rows]
+    rows = pa.concat_tables(waiting) if waiting else None
+    if rows is not None and rows.num_rows:
+        yield rows.combine_chunks()
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -236,15 +324,3 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise SnapshotError(
             f"{path} is damaged: remove {folder} and export that day again"
         ) from error
-
-
-def _dates(table: pa.Table) -> set[date]:
-    column = table[AS_OF]
-    if column.null_count or not (
-        pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)
-    ):
-        raise SnapshotError(
-            f"{AS_OF} must be a day in every row; it is {column.type} with {column.null_count} "
-            "rows without one"
-        )
-    return set(pc.unique(pc.cast(column, pa.date32())).to_pylist())
