@@ -61,9 +61,8 @@ def clv_12m_fen(rows: pd.DataFrame, hazards: Hazards, annual_discount_rate: floa
         hazards: base chances of leaving.
         annual_discount_rate: yearly discount, 0.1 for ten percent.
     """
-    hazard = np.array(
-        [hazards.by_segment.get(segment, hazards.overall) for segment in _segments(rows)]
-    )
+    codes, segments = pd.factorize(_segments(rows))
+    hazard = np.array([hazards.by_segment.get(one, hazards.overall) for one in segments])[codes]
     monthly_discount = (1 + annual_discount_rate) ** (1 / 12)
     kept = (1 - hazard) / monthly_discount
     months = sum((kept**t for t in range(1, MONTHS + 1)), start=np.zeros(len(rows)))
@@ -80,20 +79,17 @@ def monthly_value_fen(rows: pd.DataFrame) -> Vector:
     return np.asarray(np.clip(np.nan_to_num(value, nan=0.0), 0.0, None))
 
 
-def _segments(rows: pd.DataFrame) -> list[str]:
-    brands = (
-        rows["brand_code"].fillna("UNKNOWN") if "brand_code" in rows else ["UNKNOWN"] * len(rows)
+def _segments(rows: pd.DataFrame) -> npt.NDArray[np.object_]:
+    """Return `<brand>|<tenure band>` of each row; without a tenure the last band."""
+    brands = np.full(len(rows), "UNKNOWN", dtype=object)
+    if "brand_code" in rows:
+        brands = rows["brand_code"].astype(object).fillna("UNKNOWN").to_numpy(dtype=object)
+    tenure = np.full(len(rows), np.nan)
+    if "tenure_days" in rows:
+        tenure = rows["tenure_days"].to_numpy(dtype=np.float64, na_value=np.nan)
+    limits = [limit for limit, _ in _TENURE_BANDS]
+    bands = np.array([*(f"|{name}" for _, name in _TENURE_BANDS), f"|{_LAST_BAND}"], dtype=object)
+    segments: npt.NDArray[np.object_] = (
+        brands + bands[np.searchsorted(limits, tenure, side="right")]
     )
-    tenure = (
-        rows["tenure_days"].to_numpy(dtype=np.float64, na_value=np.nan)
-        if "tenure_days" in rows
-        else np.full(len(rows), np.nan)
-    )
-    return [f"{brand}|{_band(days)}" for brand, days in zip(brands, tenure, strict=True)]
-
-
-def _band(days: float) -> str:
-    for limit, name in _TENURE_BANDS:
-        if days < limit:
-            return name
-    return _LAST_BAND
+    return segments
