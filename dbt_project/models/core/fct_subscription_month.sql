@@ -215,8 +215,8 @@ described as (
 
     left join subscriptions as opening
         on
-            base.subscription_id = opening.subscription_id
-            and base.opening_flag
+            -- Not the flag as a condition of its own: DuckDB would compare every line with every other.
+            case when base.opening_flag then base.subscription_id end = opening.subscription_id
             and base.opening_date >= opening.valid_from
             and base.opening_date < opening.described_to
 
