@@ -30,7 +30,7 @@ from keepline.settings import Settings
 from models_ml.churn.parameters import choose_params
 from models_ml.churn.reasons import Catalogue
 from models_ml.churn.registry import champion_version, load_model_set
-from models_ml.churn.scoring import Stamps, score_frame
+from models_ml.churn.scoring import Stamps, score_parts
 
 from .alone import Clock, serve
 
@@ -262,8 +262,8 @@ class UsualRun:
         models_dir = Path(self._given["models"])
         version = champion_version(models_dir)
         models = load_model_set(models_dir, version) if version else None
-        scores = score_frame(
-            features, models, choose_params(risk, self._day), Catalogue.from_frame(words),
+        scores = score_parts(
+            lambda: [features], models, choose_params(risk, self._day), Catalogue.from_frame(words),
             Stamps(self._day, "usual", "usual"),
         )  # fmt: skip
         scores.to_sql(
