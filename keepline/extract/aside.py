@@ -12,6 +12,22 @@ from keepline.extract.rules import EVIDENCE, FOUND_IN, LINE_NO, REASON, SOURCE_F
 from keepline.extract.session import Session, literal, quoted
 
 BATCH_ROWS = 122_880
+# Rows that are sorted or grouped at once, unless a single day has more.
+SPAN_ROWS = 250_000
+
+
+def spans(session: Session, relation: str) -> list[str]:
+    """Return conditions that cut a relation into spans of whole load dates, with few rows each."""
+    counted = f"select {LOAD_DAY}, count(*) from {relation} group by 1 order by 1"
+    found: list[list[date]] = []
+    waiting = SPAN_ROWS
+    for day, rows in session.rows(counted):
+        if waiting + rows > SPAN_ROWS:
+            found.append([])
+            waiting = 0
+        found[-1].append(day)
+        waiting += rows
+    return [f"{LOAD_DAY} between date '{days[0]}' and date '{days[-1]}'" for days in found]
 
 
 def mark_duplicates(
@@ -29,9 +45,13 @@ def mark_duplicates(
         places: columns that tell where equal rows came from.
     """
     key = ", ".join([LOAD_DAY, *(quoted(name) for name in table.key)])
-    twice = f"select {key} from {relation} where {REASON} is null group by all having count(*) > 1"
-    if not session.rows(f"{twice} limit 1"):
+    good, several = f"select {key} from {relation} where {REASON} is null", "having count(*) > 1"
+    if not any(
+        session.rows(f"{good} and {span} group by all {several} limit 1")
+        for span in spans(session, relation)
+    ):
         return
+    twice = f"{good} group by all {several}"
     order = ", ".join(quoted(column.name) for column in table.columns)
     # Equal rows share a rank: those of the first one are copies of what stays.
     session.run(

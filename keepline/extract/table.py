@@ -15,7 +15,7 @@ from keepline import lease
 from keepline.contract import Column, Table
 from keepline.errors import OutOfRoomError, SourceUnavailableError
 from keepline.extract import pseudonyms
-from keepline.extract.aside import BATCH_ROWS, mark_duplicates, write_quarantine
+from keepline.extract.aside import BATCH_ROWS, mark_duplicates, spans, write_quarantine
 from keepline.extract.delivery import (
     BAD_LINES,
     STAGED,
@@ -46,8 +46,6 @@ from keepline.ops import Reconciliation
 from keepline.window import Window
 
 CHECKED, LOOKED = "checked", "looked"
-# Rows that are sorted at once, unless a single day has more.
-SORTED_ROWS = 250_000
 NUMBER_REASONS = {"BAD_NUMBER", "OVERFLOW", "SCALE_LOST"}
 
 
@@ -211,9 +209,8 @@ class TableExtract:
             # Nobody asks for the rows as they came again, and they would be in memory twice.
             delivery.close()
             pseudonyms.make_pseudonyms(session, table, CHECKED)
-            for first, last in self._spans():
-                span = f"(from {CHECKED} where {LOAD_DAY} between {_day(first)} and {_day(last)})"
-                landed = pseudonyms.landed_sql(table, span)
+            for span in spans(session, CHECKED):
+                landed = pseudonyms.landed_sql(table, f"(from {CHECKED} where {span})")
                 landing.write(session.run(landed).to_arrow_reader(BATCH_ROWS))
             reach("extract.written")
             if table.vault_columns:
@@ -226,20 +223,6 @@ class TableExtract:
             for name in (CHECKED, LOOKED, BAD_LINES, "pseudonym"):
                 session.run(f"drop table if exists {name}")
             delivery.close()
-
-    def _spans(self) -> Iterator[tuple[date, date]]:
-        """Cut the delivery into spans of whole days, so that few rows at a time are sorted in memory."""
-        counted = f"select {LOAD_DAY}, count(*) from {CHECKED} group by 1 order by 1"
-        days: list[date] = []
-        waiting = 0
-        for day, rows in self._session.rows(counted):
-            if days and waiting + rows > SORTED_ROWS:
-                yield days[0], days[-1]
-                days, waiting = [], 0
-            days.append(day)
-            waiting += rows
-        if days:
-            yield days[0], days[-1]
 
     def _check(
         self, delivery: Delivery, rules: Rules, name: str, looked_for: str | None = None
