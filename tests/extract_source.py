@@ -15,6 +15,7 @@ import pytest
 
 from keepline import store
 from keepline.extract import IncompleteError, extract_window
+from keepline.extract.query import QueryDelivery
 from keepline.settings import PROJECT_DIR, Settings
 from keepline.window import Window
 
@@ -102,6 +103,7 @@ class Extraction:
 
     def __init__(self, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.settings = settings
+        self._monkeypatch = monkeypatch
         self.operator_file = folder / "demo.yml"
         self.operator_file.write_text(OPERATOR)
         self.drops = folder / "drops"
@@ -112,6 +114,18 @@ class Extraction:
             connection.execute(ddl.read_bytes())
         monkeypatch.setattr(Settings, "operator_file", property(lambda _: self.operator_file))
         monkeypatch.setenv("KEEPLINE_DEMO_DROPS", str(self.drops))
+
+    def note_counts(self) -> list[str]:
+        """Return a list that gets every statement by which a source is asked to count from now on."""
+        asked: list[str] = []
+        count = QueryDelivery._count
+
+        def counted(delivery: QueryDelivery, counting: str, summed: Sequence[str]) -> None:
+            asked.append(counting)
+            count(delivery, counting, summed)
+
+        self._monkeypatch.setattr(QueryDelivery, "_count", counted)
+        return asked
 
     def run(self, window: Window | date = DAY, *tables: str, ticket: str = "") -> Any:
         """Extract and return the results of the tables that the operator provides, by name."""

@@ -120,9 +120,7 @@ def test_a_wide_window_is_cut_into_load_dates_as_day_by_day(extraction):
         ("true", "one"),
     ],
 )
-def test_a_source_that_may_rest_is_read_in_pieces_and_gives_the_same(
-    extraction, monkeypatch, words, pieces
-):
+def test_a_source_that_may_rest_is_read_in_pieces_and_gives_the_same(extraction, words, pieces):
     # Given ten days of payments, some at the very edges of a day
     pay(
         extraction,
@@ -137,13 +135,7 @@ def test_a_source_that_may_rest_is_read_in_pieces_and_gives_the_same(
     select(extraction, sql)
     extraction.run(window)
     at_once = extraction.files()
-    asked = []
-    counted = QueryDelivery._count
-    monkeypatch.setattr(
-        QueryDelivery,
-        "_count",
-        lambda self, counting, summed: (asked.append(counting), counted(self, counting, summed)),
-    )
+    asked = extraction.note_counts()
 
     # When its server may be busy for half of the time
     extraction.operator_file.write_text(

@@ -62,14 +62,8 @@ def balance(result):
     return row.physical_rows, row.loaded_rows, sum(row.quarantined_rows.values()), row.balanced
 
 
-def test_a_window_takes_the_local_days_and_the_file_counts_and_sums(extraction, till, monkeypatch):
-    asked = []
-    counted = QueryDelivery._count
-    monkeypatch.setattr(
-        QueryDelivery,
-        "_count",
-        lambda self, counting, summed: (asked.append(counting), counted(self, counting, summed)),
-    )
+def test_a_window_takes_the_local_days_and_the_file_counts_and_sums(extraction, till):
+    asked = extraction.note_counts()
     pay(
         till,
         (1, "2026-06-29 23:59:59.999999", 1, "card"),

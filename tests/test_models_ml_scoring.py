@@ -25,7 +25,7 @@ from models_ml.churn.parameters import choose_params
 from models_ml.churn.reasons import Catalogue
 from models_ml.churn.registry import champion_version, load_model_set
 from models_ml.churn.score_shelf import current_scores, scored_with
-from models_ml.churn.scoring import SCORE_COLUMNS, Stamps, score_frame
+from models_ml.churn.scoring import SCORE_COLUMNS, Stamps, is_listed, score_parts
 from models_ml.churn.snapshot import write_snapshot
 
 STAMPS = Stamps(made.SCORE_DATE, "f" * 16, "0" * 16)
@@ -58,7 +58,7 @@ def models(stored):
 
 def scored(features, models, params=PARAMS):
     """Return the scores of a frame."""
-    return score_frame(features, models, params, WORDS, STAMPS)
+    return score_parts(lambda: [features], models, params, WORDS, STAMPS)
 
 
 def run(world, scores_dir, **changes):
@@ -328,6 +328,19 @@ def test_other_parameters_are_another_run_beside_the_first(stored, tmp_path):
     manifest = json.loads((first.path.parent / "_manifest.json").read_text())
     assert manifest["current"] == second.score_run_id
     assert len(manifest["runs"]) == 2
+
+
+def test_a_day_in_parts_gets_the_scores_of_the_day_at_once(models):
+    # Given a day in parts, one of which has nobody to explain
+    features = made.feature_rows(made.SCORE_DATE, 90).sort_values("subscription_id")
+    at_once = scored(features, models)
+    quiet = int(np.flatnonzero(~is_listed(at_once))[0])
+    parts = [features.iloc[:quiet], features.iloc[quiet : quiet + 1], features.iloc[quiet + 1 :]]
+
+    found = score_parts(lambda: parts, models, PARAMS, WORDS, STAMPS)
+
+    pd.testing.assert_frame_equal(found, at_once)
+    assert found["reason_1_code"].notna().sum() > 1
 
 
 def test_a_changed_snapshot_is_not_scored(stored, tmp_path):

@@ -8,15 +8,18 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import models_ml.churn.snapshot as snapshot_module
 from models_ml.churn.errors import SnapshotError
 from models_ml.churn.immutable import sha256_of_file
 from models_ml.churn.snapshot import (
     open_snapshot,
     read_frame,
+    read_parts,
     write_snapshot,
     write_snapshots,
 )
@@ -120,6 +123,38 @@ def test_one_export_of_several_days_becomes_one_snapshot_each(tmp_path):
     assert [(s.as_of_date, s.rows) for s in found] == [(earlier, 1), (DAY, 2)]
     alone = write_snapshot(features([3, 1]), tmp_path / "alone", DAY)
     assert found[1].snapshot_id == alone.snapshot_id
+
+
+def test_a_day_is_written_and_read_a_row_group_at_a_time(tmp_path, monkeypatch):
+    # Given row groups of two rows and an export whose own groups are of three
+    monkeypatch.setattr(snapshot_module, "ROW_GROUP", 2)
+    table = features([5, 4, 3, 2, 1])
+    pq.write_table(table, tmp_path / "export.parquet", row_group_size=3)
+
+    stored = write_snapshot(tmp_path / "export.parquet", tmp_path / "days", DAY)
+
+    # Then the parts follow each other, and how the rows came does not show in the bytes
+    parts = list(read_parts(stored.path))
+    assert [len(part) for part in parts] == [2, 2, 1]
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), read_frame(stored.path))
+    assert write_snapshot(table, tmp_path / "at once", DAY).sha256 == stored.sha256
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (features([1, 2]).take([1, 0]), "not in the order of subscription_id"),
+        (
+            pa.concat_tables([features([1]), features([1], date(2025, 6, 29))]),
+            "not in the order of as_of_date",
+        ),
+    ],
+)
+def test_an_export_in_another_order_is_refused(tmp_path, table, message):
+    pq.write_table(table, tmp_path / "export.parquet")
+
+    with pytest.raises(SnapshotError, match=message):
+        write_snapshots(tmp_path / "export.parquet", tmp_path / "days", rerun=True)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ from models_ml.churn import batch
 from models_ml.churn.parameters import choose_params
 from models_ml.churn.reasons import Catalogue
 from models_ml.churn.registry import champion_version, load_model_set
-from models_ml.churn.scoring import Stamps, score_frame
-from models_ml.churn.snapshot import read_frame
+from models_ml.churn.scoring import Stamps, score_parts
+from models_ml.churn.snapshot import read_parts
 
 pytestmark = ON_SPARK
 LAST = WHOLE.last_date
@@ -213,8 +214,9 @@ def compare_scores(settings: Settings, folder: Path) -> None:
     words = Catalogue.from_frame(made.CATALOG)
     stamps = Stamps(made.SCORE_DATE, "f" * 16, "0" * 16)
 
+    read = partial(read_parts, told.score_snapshot)
     for verified in (models, None):
-        here = score_frame(read_frame(told.score_snapshot), verified, params, words, stamps)
+        here = score_parts(read, verified, params, words, stamps)
         there = SparkScorer(settings)(told.score_snapshot, verified, params, words, stamps)
         pd.testing.assert_frame_equal(there, here, rtol=1e-9, atol=0)
 

@@ -102,7 +102,7 @@ class ScoreReport:
 
 
 class Scorer(Protocol):
-    """Scores a snapshot as `scoring.score_frame` does, on other machines."""
+    """Scores a snapshot as `scoring.score_parts` does, on other machines."""
 
     def __call__(
         self,
@@ -112,7 +112,7 @@ class Scorer(Protocol):
         catalogue: Catalogue,
         stamps: Stamps,
     ) -> pd.DataFrame:
-        """Return the same rows in the same order as `score_frame`."""
+        """Return the same rows in the same order as `score_parts`."""
         ...
 
 

@@ -64,15 +64,15 @@ class Stamps:
     score_run_id: str
 
 
-def score_frame(
-    features: pd.DataFrame,
+def score_parts(
+    parts: Callable[[], Iterable[pd.DataFrame]],
     models: ModelSet | None,
     params: RiskParams,
     catalogue: Catalogue,
     stamps: Stamps,
     num_threads: int = 0,
 ) -> pd.DataFrame:
-    """Return one row per living subscription, sorted by `subscription_id`, in `SCORE_COLUMNS`.
+    """Return one row per living subscription, in the order of the features, in `SCORE_COLUMNS`.
 
     NEW has less than three full months on net; NODATA has nothing known or no model; both have
     neither probability nor worth. All others get the calibrated probability of their payment type's
@@ -81,7 +81,9 @@ def score_frame(
     probability and percentile and is LOW without a profit: no contact reaches it (`tiers`).
 
     Args:
-        features: rows of one as-of date, columns in any order.
+        parts: reads the features of one as-of date from the start, columns in any order; called once to
+            predict and once to explain, so that one part at a time is in memory. Each part is sorted by
+            `subscription_id` here; they must follow each other.
         models: verified models; None when there are none to use.
         params: parameters of the score date.
         catalogue: the features in words.
@@ -91,28 +93,6 @@ def score_frame(
     Raises:
         FeatureMismatchError: a needed column is missing or retyped, a subscription has no id or
             more than one row, or the rows are of another day than the score date.
-    """
-    return score_parts(lambda: [features], models, params, catalogue, stamps, num_threads)
-
-
-def score_parts(
-    parts: Callable[[], Iterable[pd.DataFrame]],
-    models: ModelSet | None,
-    params: RiskParams,
-    catalogue: Catalogue,
-    stamps: Stamps,
-    num_threads: int = 0,
-) -> pd.DataFrame:
-    """Score as `score_frame` does, with the features of one part in memory at a time.
-
-    Args:
-        parts: reads the features from the start, in parts that follow each other by `subscription_id`;
-            called once to predict and once to explain.
-        models: verified models; None when there are none to use.
-        params: parameters of the score date.
-        catalogue: the features in words.
-        stamps: what to write beside each score.
-        num_threads: threads for prediction; 0 takes LightGBM's default.
     """
     predicted = []
     for part in parts():
