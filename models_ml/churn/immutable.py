@@ -42,25 +42,25 @@ def write_atomically(path: Path, content: bytes) -> None:
     for old in path.parent.glob(f".{escape(path.name)}.*"):
         old.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    put_in_place(Path(name), path)
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        put_in_place(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def put_in_place(draft: Path, path: Path) -> None:
-    """Bring a finished draft to the disk and give it its name, in one step; a failure removes it.
+    """Bring a finished draft to the disk and give it its name, in one step.
 
     Args:
         draft: a file on the same file system.
         path: its name, which may be taken.
     """
-    try:
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.chmod(0o644)
-        reach("immutable.drafted")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.chmod(0o644)
+    reach("immutable.drafted")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft.replace(path)
