@@ -69,7 +69,7 @@ MEASUREMENTS = (
     Measurement(
         "scale",
         {"lines": (1000, 10_000), "days": 9, "rounds": 1},
-        {"lines": (100_000, 1_000_000), "days": 9, "rounds": 1},
+        {"lines": (100_000, 1_000_000), "days": 5, "rounds": 1},
     ),
     Measurement(
         "many",

@@ -10,6 +10,7 @@ import pytest
 from extract_source import DAY, Extraction, call, calls
 
 from keepline.contract import load_contract
+from keepline.extract import aside
 from keepline.settings import Settings
 from keepline.window import Window
 
@@ -50,6 +51,23 @@ def test_rows_land_in_the_order_of_their_time(delivered):
 
     times = delivered.landed(columns="start_at, usage_id")
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("span_rows", [30, 450])
+def test_how_many_rows_are_sorted_at_once_does_not_show(delivered, monkeypatch, span_rows):
+    # Given calls of many hours, a bad row and a copy among them
+    hours = [call(n, start_at=f"{DAY} {n % 9:02d}:{n % 60:02d}:00+08:00") for n in range(300)]
+    delivered.mediation.deliver([*hours, hours[7], call(900, direction="up")])
+    delivered.run(WINDOW)
+    at_once = delivered.files()
+    shutil.rmtree(delivered.settings.operator_home)
+
+    # When a day is cut into its hours, and the days are not taken together
+    monkeypatch.setattr(aside, "SPAN_ROWS", span_rows)
+    delivered.run(WINDOW)
+
+    assert delivered.files() == at_once
+    assert len(delivered.landed(columns="usage_id")) == 200 + 201 + 300
 
 
 def test_a_wide_window_gives_the_same_bytes_as_day_by_day(delivered):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 from keepline.contract import Table
 from keepline.extract.delivery import BAD_LINES
@@ -16,18 +17,40 @@ BATCH_ROWS = 122_880
 SPAN_ROWS = 250_000
 
 
-def spans(session: Session, relation: str) -> list[str]:
-    """Return conditions that cut a relation into spans of whole load dates, with few rows each."""
-    counted = f"select {LOAD_DAY}, count(*) from {relation} group by 1 order by 1"
-    found: list[list[date]] = []
-    waiting = SPAN_ROWS
-    for day, rows in session.rows(counted):
-        if waiting + rows > SPAN_ROWS:
-            found.append([])
-            waiting = 0
-        found[-1].append(day)
-        waiting += rows
-    return [f"{LOAD_DAY} between date '{days[0]}' and date '{days[-1]}'" for days in found]
+def spans(session: Session, relation: str, event: str | None = None) -> list[str]:
+    """Return conditions that cut a relation into spans of few rows, in the order of load dates.
+
+    Args:
+        session: holds the relation.
+        relation: judged rows.
+        event: column of event times, by whose hours a day with many rows is cut; None cuts no day.
+    """
+    found = []
+    for first, last, rows in _ranges(session, relation, LOAD_DAY):
+        days = f"{LOAD_DAY} between date '{first}' and date '{last}'"
+        if event is None or rows <= SPAN_ROWS:
+            found.append(days)
+            continue
+        # No event is last in the order of events, too.
+        hour = f"coalesce(date_trunc('hour', cast({quoted(event)} as timestamp)), timestamp '9999-12-31')"
+        found += [
+            f"{days} and {hour} between timestamp '{begin}' and timestamp '{end}'"
+            for begin, end, _ in _ranges(session, f"(from {relation} where {days})", hour)
+        ]
+    return found
+
+
+def _ranges(session: Session, relation: str, value: str) -> list[tuple[Any, Any, int]]:
+    """Return first value, last value and rows of ranges of few rows each, or of a single value."""
+    found: list[tuple[Any, Any, int]] = []
+    counted = f"select {value}, count(*) from {relation} group by 1 order by 1"
+    for each, rows in session.rows(counted):
+        if found and found[-1][2] + rows <= SPAN_ROWS:
+            first, _, before = found[-1]
+            found[-1] = (first, each, before + rows)
+        else:
+            found.append((each, each, rows))
+    return found
 
 
 def mark_duplicates(

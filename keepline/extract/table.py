@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from keepline import lease
 from keepline.contract import Column, Table
@@ -209,9 +210,7 @@ class TableExtract:
             # Nobody asks for the rows as they came again, and they would be in memory twice.
             delivery.close()
             pseudonyms.make_pseudonyms(session, table, CHECKED)
-            for span in spans(session, CHECKED):
-                landed = pseudonyms.landed_sql(table, f"(from {CHECKED} where {span})")
-                landing.write(session.run(landed).to_arrow_reader(BATCH_ROWS))
+            landing.write(self._landed())
             reach("extract.written")
             if table.vault_columns:
                 vault.add(self._vault_values(pseudonyms.landed_sql(table, CHECKED)))
@@ -223,6 +222,12 @@ class TableExtract:
             for name in (CHECKED, LOOKED, BAD_LINES, "pseudonym"):
                 session.run(f"drop table if exists {name}")
             delivery.close()
+
+    def _landed(self) -> Iterator[pa.RecordBatch]:
+        """Yield the good rows as they land, sorting few of them at a time."""
+        for span in spans(self._session, CHECKED, self._table.event_cursor):
+            landed = pseudonyms.landed_sql(self._table, f"(from {CHECKED} where {span})")
+            yield from self._session.run(landed).to_arrow_reader(BATCH_ROWS)
 
     def _check(
         self, delivery: Delivery, rules: Rules, name: str, looked_for: str | None = None
