@@ -86,7 +86,7 @@ doctor: $(VENV)/.run-ready ## Check this machine, the settings and the connectio
 bench: $(VENV)/.dev-ready $(VENV)-bench/.ready ## Measure every stage against its limit, into bench/README.md (a quarter of an hour)
 	@$(BIN)/python -m bench
 
-bench-full: $(VENV)/.dev-ready $(VENV)-bench/.ready ## The same at the sizes of an operator (an hour)
+bench-full: $(VENV)/.dev-ready $(VENV)-bench/.ready ## The same at the sizes of an operator (two hours)
 	@$(BIN)/python -m bench --full
 
 bench-simulator: $(VENV)/.dev-ready ## Measure the simulator against gzip (a minute)
