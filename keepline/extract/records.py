@@ -231,6 +231,9 @@ class FileDelivery:
             return f"(select *, cast(null as bigint) as {LINE} from {reader})"
         # Numbering keeps the order of the files and makes the reading slow: only for files with bad rows.
         numbered = f"select *, row_number() over () as _n from {reader}"
+        if len(files) == 1:
+            # The rows pass by; to know where each of several files begins, all of them must be in memory.
+            return f"(select *, _n + 1 as {LINE} from ({numbered}))"
         return (
             f"(select *, _n - min(_n) over (partition by {PATH}) + 2 as {LINE} from ({numbered}))"
         )
