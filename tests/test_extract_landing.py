@@ -10,7 +10,8 @@ import pytest
 from extract_source import DAY, Extraction, call, calls
 
 from keepline.contract import load_contract
-from keepline.extract import aside
+from keepline.extract import aside, table
+from keepline.extract.session import Session
 from keepline.settings import Settings
 from keepline.window import Window
 
@@ -35,12 +36,12 @@ def delivered(extraction):
 def test_landing_has_the_contracts_columns_and_types(delivered):
     delivered.run(WINDOW)
 
-    table = load_contract(delivered.settings.dbt_dir)["cdr_voice"]
+    calls_table = load_contract(delivered.settings.dbt_dir)["cdr_voice"]
     path = next(delivered.settings.landing_dir.glob("cdr_voice/*/part-0.parquet"))
     found = duckdb.sql(f"describe select * from read_parquet('{path}', hive_partitioning = false)")
     names = {"text": "VARCHAR", "decimal(18,2)": "DECIMAL(18,2)"}
     assert [row[:2] for row in found.fetchall()] == [
-        (c.name, names.get(c.data_type, c.data_type.upper())) for c in table.landed_columns
+        (c.name, names.get(c.data_type, c.data_type.upper())) for c in calls_table.landed_columns
     ]
 
 
@@ -68,6 +69,28 @@ def test_how_many_rows_are_sorted_at_once_does_not_show(delivered, monkeypatch, 
 
     assert delivered.files() == at_once
     assert len(delivered.landed(columns="usage_id")) == 200 + 201 + 300
+
+
+def test_the_lines_of_one_file_are_numbered_as_they_pass(extraction, monkeypatch):
+    # Given a bad row, whose line is looked for
+    plans = []
+    run = Session.run
+
+    def explained(self, sql, *parameters):
+        if sql.startswith(f"create or replace temp table {table.LOOKED} "):
+            plans.append(run(self, f"explain (format json) {sql}").fetchall()[0][1])
+        return run(self, sql, *parameters)
+
+    monkeypatch.setattr(Session, "run", explained)
+    extraction.mediation.deliver([*calls(20), call(900, direction="up")])
+
+    extraction.run()
+
+    # Then no step of it holds the file: two million records of a day would not fit
+    assert extraction.quarantined("reason_code, line_no") == [("UNKNOWN_CODE", 22)]
+    (plan,) = plans
+    assert '"STREAMING_WINDOW"' in plan
+    assert '"WINDOW"' not in plan
 
 
 def test_a_wide_window_gives_the_same_bytes_as_day_by_day(delivered):
