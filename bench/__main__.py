@@ -53,7 +53,7 @@ MEASUREMENTS = (
     Measurement("extract", {"rows": 1_000_000}, {"rows": 10_000_000}),
     Measurement("load", {"rows": 1_000_000}, {"rows": 10_000_000}),
     Measurement("publish", {"rows": 500_000}, {"rows": 1_000_000}),
-    Measurement("reaggregation", {"rows": 5_000_000}, {"rows": 30_000_000}),
+    Measurement("reaggregation", {"rows": 30_000_000}, {"rows": 30_000_000}),
     Measurement("scoring", {"rows": 100_000}, {"rows": 1_000_000}),
     Measurement("overhead", {"lines": 100}, {"lines": 100, "rounds": 3}),
     Measurement(
