@@ -18,25 +18,17 @@
     DuckDB divides decimals as doubles, whose 333 / 640 is a little less than the
     0.5203125 that the others round up. Close to such a half whole numbers are
     divided, forty times slower; so is what a double holds with too few digits.
+    Written tightly: dbt counts the words of a model, and some have thirty ratios.
 #}
 {% macro duckdb__ratio(numerator, denominator) -%}
-    {%- set quotient = 'cast(' ~ numerator ~ ' as decimal(28, 6)) / nullif(' ~ denominator ~ ', 0)' -%}
-    {%- set whole_n = 'cast(cast(' ~ numerator ~ ' as decimal(28, 6)) * 1000000 as hugeint)' -%}
-    {%- set whole_d = 'cast(cast(' ~ denominator ~ ' as decimal(28, 6)) * 1000000 as hugeint)' -%}
-    case
-        when
-            abs({{ quotient }}) < 100000
-            and abs(abs({{ quotient }}) * 1000000 % 1 - 0.5) > 0.001
-            then cast(round({{ quotient }}, 6) as decimal(18, 6))
-        else cast(
-            cast(
-                divide(
-                    2000000 * {{ whole_n }} + sign({{ whole_n }}) * abs({{ whole_d }}),
-                    2 * nullif({{ whole_d }}, 0)
-                ) as decimal(18, 0)
-            ) * cast(0.000001 as decimal(6, 6)) as decimal(18, 6)
-        )
-    end
+    {%- set quotient = '((' ~ numerator ~ ')::decimal(28,6)/nullif(' ~ denominator ~ ',0))' -%}
+    {%- set whole_n = '((' ~ numerator ~ ')::decimal(28,6)*1000000)::hugeint' -%}
+    {%- set whole_d = '((' ~ denominator ~ ')::decimal(28,6)*1000000)::hugeint' -%}
+    {%- set by_double = 'round(' ~ quotient ~ ',6)::decimal(18,6)' -%}
+    {%- set rounded = '2000000*' ~ whole_n ~ '+sign(' ~ whole_n ~ ')*abs(' ~ whole_d ~ ')' -%}
+    {%- set millionths = 'divide(' ~ rounded ~ ',2*nullif(' ~ whole_d ~ ',0))::decimal(18,0)' -%}
+    case when abs({{ quotient }})<100000 and abs(abs({{ quotient }})*1000000%1-0.5)>0.001
+    then {{ by_double }} else ({{ millionths }}*0.000001::decimal(6,6))::decimal(18,6) end
 {%- endmacro %}
 
 {# A ratio rounded to a whole number, as bigint: a mean of fen stays fen. #}

@@ -215,7 +215,7 @@ described as (
 
     left join subscriptions as opening
         on
-            -- Not the flag as a condition of its own: DuckDB would compare every line with every other.
+            -- With the flag as a condition of its own DuckDB compares every line with every other.
             case when base.opening_flag then base.subscription_id end = opening.subscription_id
             and base.opening_date >= opening.valid_from
             and base.opening_date < opening.described_to
