@@ -319,6 +319,34 @@ def test_a_line_is_scored_when_it_is_alive_and_old_enough(known_then):
     assert all(row["known_flag"] for row in known_then)
 
 
+def test_what_cannot_be_said_is_empty_and_not_no(known_then):
+    found = {row["subscription_id"]: row for row in known_then}
+    of_customer = ("group_customer_flag", "campus_flag", "vip_tier", "age_years")
+
+    assert [found[UNKNOWN_HOLDER][name] for name in of_customer] == [None] * 4
+    assert [found["s1"][name] for name in of_customer] == [False, False, "silver", 45]
+    # Nobody knows whether a plan is 5G that the catalogue does not have.
+    assert [found[line]["plan_5g_flag"] for line in ("s1", UNKNOWN_PLAN)] == [False, None]
+
+
+def test_the_months_of_a_contract_are_counted_from_the_end_of_the_day(later):
+    # As of 10 February: to 9 March it is a day less than a month, to 10 March it is one.
+    ends = {"s1": date(2026, 3, 9), "s2": date(2026, 3, 10), "s3": EARLIER, "s4": date(2026, 2, 9)}
+    later.add(
+        "subscription_offering",
+        [
+            holding(line, "p1", FIRST_DAY, load_date=EARLIER, contract_end_date=end)
+            for line, end in ends.items()
+        ],
+    )
+    later.build("core", EARLIER, EARLIER)
+
+    found = {row["subscription_id"]: row for row in later.features(EARLIER)}
+
+    assert [found[line]["contract_months_left"] for line in ends] == [0, 1, 0, None]
+    assert [found[line]["contract_expired_days"] for line in ends] == [None, None, None, 1]
+
+
 def test_no_feature_knows_the_future_and_each_has_words():
     with (PROJECT_DIR / "dbt_project" / "seeds" / "feature_catalog.csv").open(newline="") as file:
         catalogue = list(csv.DictReader(file))
