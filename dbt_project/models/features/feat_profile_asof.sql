@@ -15,7 +15,7 @@ customers as (
 
     select * from {{ ref('dim_customer') }}
 
-    where customer_id <> 'UNKNOWN'
+    where customer_id <> 'UNKNOWN' and not is_inferred
 
 ),
 
