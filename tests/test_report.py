@@ -60,7 +60,8 @@ def test_headline_is_the_last_month_that_is_settled(settings: Settings) -> None:
     # then the tiles, the way of the base and the places are March's: 7 of 150 were lost
     said = words(page)
     assert (
-        "Base 153 lines at the end of Mar 2026, +3. Provisional: 162 at the end of Jun 2026" in said
+        "Base 153 lines at the end of Mar 2026, +3 in the month. Provisional: 162 at the end of Jun 2026"
+        in said
     )
     assert (
         "Churn 4.7 % 7 lines lost in Mar 2026, the last month of which all losses are known. "
@@ -122,7 +123,9 @@ def test_no_churn_is_told_before_a_month_is_settled(settings: Settings) -> None:
         "Churn not known no whole month is settled yet. Provisional: 1.0 % (1 line) in Jun 2026"
         in said
     )
-    assert "Base, provisional 99 lines at the end of Jun 2026, -1; prepaid losses" in said
+    assert (
+        "Base, provisional 99 lines at the end of Jun 2026, -1 in the month; prepaid losses" in said
+    )
     assert "Churn is that of Jun 2026 and provisional" in said
     assert "Churn in Jun 2026, provisional: lines lost, of the base before." in said
 
@@ -180,8 +183,8 @@ def test_returns_and_corrections_are_told(settings: Settings) -> None:
     said = words(page)
     assert "Every month adds up: before + new + won back + moved - left = after." in said
     assert (
-        "Corrected since they were first told: 3 losses were none (3 of 8 in Mar 2026). Churn is as "
-        "known now." in said
+        "Corrected: 3 losses that had been told turned out to be none (3 of 8 in Mar 2026). Churn is "
+        "as known now." in said
     )
     assert "Mar 2026 100 +10 +4 0 -5 109 5.0 % -8 settled" in said
     months = {bar["name"]: bar["y"] for bar in figure(page, "plot-base-months")["data"]}
@@ -203,7 +206,7 @@ def test_returns_are_a_step_of_the_month(settings: Settings) -> None:
     way = figure(page, "plot-base-last")["data"][0]
     assert way["x"] == ["before", "new", "won back", "moved", "left", "after"]
     assert way["y"] == [100, 10, 4, 3, -5, 112]
-    assert "Corrected since" not in words(page)
+    assert "Corrected:" not in words(page)
 
 
 def test_month_that_does_not_add_up_is_named(settings: Settings) -> None:
@@ -242,7 +245,7 @@ def test_risk_is_that_of_the_newest_score_date(settings: Settings) -> None:
     assert (high["y"], high["x"]) == (["B2", "B1"], ["P1", "P2"])
     assert high["z"] == [[1.0, None], [1.0, 0.0]]
     said = words(page)
-    assert "High risk 2 lines to call: 66.7 % of the 3 lines that have a risk" in said
+    assert "Lines to call 2 tier HIGH, 66.7 % of the 3 lines that have a risk" in said
     # half of 1,234.56, a quarter of 1,000 and a hundredth of 1,000
     assert (
         "Expected loss ¥877 risk times 12-month revenue of the 3 lines that have a risk: HIGH ¥867, "
@@ -293,7 +296,7 @@ def test_those_who_may_not_be_contacted_are_no_lines_to_call(settings: Settings)
     # then count and money are of those who can be called, and the others are told
     said = words(page)
     assert (
-        "High risk 2 lines to call: 33.3 % of the 6 lines that have a risk. 2 more may not be "
+        "Lines to call 2 tier HIGH, 33.3 % of the 6 lines that have a risk. 2 more may not be "
         "contacted (1 under age, 1 suspended)" in said
     )
     assert "4 66.7 % ¥4,000 ¥2,000 90.5 % 2 ¥200" in said
@@ -313,7 +316,7 @@ def test_tier_of_whom_nobody_may_be_contacted_is_told(settings: Settings) -> Non
 
     said = words(page_of(morning))
 
-    assert "High risk 0 lines to call: 0.0 % of the 1 line that has a risk" in said
+    assert "Lines to call 0 tier HIGH, 0.0 % of the 1 line that has a risk" in said
     assert "Nobody: of the lines in tier HIGH none may be contacted." in said
 
 
@@ -334,7 +337,7 @@ def test_lines_beyond_reach_have_no_risk_and_are_not_called_safe(settings: Setti
 
     # then
     said = words(page)
-    assert "High risk 1 lines to call: 50.0 % of the 2 lines that have a risk" in said
+    assert "Lines to call 1 tier HIGH, 50.0 % of the 2 lines that have a risk" in said
     # 500 of the HIGH line and 10 of the LOW one
     assert "Expected loss ¥510" in said
     assert "SILENT: 3 lines beyond reach, silent for too long. No risk is told for them" in said

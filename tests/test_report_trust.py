@@ -302,7 +302,7 @@ def test_lines_without_a_model_say_what_training_said(settings: Settings) -> Non
         "No model scored this release. Prepaid: too little to train on: 34 leavers among 3214 rows."
         in said
     )
-    assert "High risk 0 there is no model, see below" in said
+    assert "Lines to call 0 there is no model, see below" in said
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ def base_tile(marts: Marts) -> Tile:
     if row is None:
         lines = sum(tier.lines for tier in marts.tiers)
         return Tile("Base", count(lines), "lines in service; no whole month has ended yet")
-    detail = f"lines at the end of {month(row.month_start)}, {signed(row.closing - row.opening)}"
+    change = signed(row.closing - row.opening)
+    detail = f"lines at the end of {month(row.month_start)}, {change} in the month"
     if not row.is_settled:
         return Tile("Base, provisional", count(row.closing), f"{detail}; {waiting(row)}")
     last = marts.whole[-1]
@@ -136,7 +137,7 @@ def _corrected(movement: Sequence[Movement]) -> str:
         for row in months
     )
     return (
-        f"Corrected since they were first told: {plural(whole, 'loss was none', 'losses were none')} "
+        f"Corrected: {plural(whole, 'loss', 'losses')} that had been told turned out to be none "
         f"({each}). Churn is as known now."
     )
 

@@ -31,12 +31,12 @@ def high_tile(marts: Marts) -> Tile:
     tier = next((tier for tier in marts.tiers if tier.tier == "HIGH"), None)
     judged = sum(tier.judged for tier in marts.tiers)
     if tier is None:
-        return Tile("High risk", "0", why_no_high(marts))
-    detail = f"lines to call: {share(ratio(tier.callable, judged))} of {at_risk(judged)}"
+        return Tile("Lines to call", "0", why_no_high(marts))
+    detail = f"tier HIGH, {share(ratio(tier.callable, judged))} of {at_risk(judged)}"
     left_out = not_to_call(marts.not_to_call, "HIGH")
     if left_out:
         detail += f". {left_out}"
-    return Tile("High risk", count(tier.callable), detail, "warn")
+    return Tile("Lines to call", count(tier.callable), detail, "warn")
 
 
 def loss_tile(marts: Marts) -> Tile:
@@ -193,6 +193,6 @@ def tiers(marts: Marts) -> Section:
                 wide=True,
             ),
         ],
-        "A tier says whether a contact pays, not how probable a loss is: tiers without a contact hold "
-        "a part of the expected loss, too.",
+        "A tier says whether a contact pays, not how probable a loss is: lines that nobody contacts "
+        "hold a part of the expected loss, too.",
     )

@@ -95,7 +95,7 @@ def rfm(marts: Marts) -> Section:
                 "plot-trends",
                 figures.trend_bars(marts.trends),
                 "Active days of the month against the two months before: who uses the line more, the "
-                "same or less. Lines that are too new for three months, or were not used in the two "
+                "same or less. Lines without three whole months, or not used in the two "
                 "months before, have no trend.",
                 "Stacked bars by brand. In all: "
                 + ", ".join(f"{word} {count(number)}" for word, number in sorted(trends.items()))
@@ -181,7 +181,7 @@ def pareto(marts: Marts) -> Section:
         Plot(
             "plot-pareto-months",
             figures.pareto_by_month(months),
-            "Share of the revenue that the top fifth of all lines brings, month by whole month.",
+            "Share of the revenue that the top fifth of all lines brings, in whole months.",
             f"Line of the share by month, {share(last.top_share)} at the end.",
             wide=True,
         )
