@@ -80,7 +80,7 @@ def test_headline_is_the_last_month_that_is_settled(settings: Settings) -> None:
     shaded = figure(page, "plot-base-months")["layout"]["shapes"]
     assert {(shape["x0"], shape["x1"]) for shape in shaded} == {(0.5, 1.5)}
     assert "Shaded months are provisional: prepaid losses are still coming in." in said
-    assert "Jun 2026 153 +10 0 0 -1 162 0.7 % -1 provisional: prepaid" in said
+    assert "Jun 2026 153 +10 0 0 -1 162 0.7 % -1 provisional" in said
     assert "Mar 2026 150 +10 0 0 -7 153 4.7 % -7 settled" in said
     assert "Every month adds up" in said
     assert "<b>Star" not in page
@@ -150,8 +150,8 @@ def test_months_that_are_not_whole_are_marked_and_compared_with_none(settings: S
     assert figure(page, "plot-churn-places")["data"][0]["z"] == [[2 / 92]]
     assert "May 2026 is no whole month (the record begins within it)" in said
     assert "Jul 2026 is no whole month (counted up to 2026-07-15)" in said
-    assert "May 2026 100 +1 0 0 -9 92 - -9 not whole: the record begins within it" in said
-    assert "Jul 2026 94 0 0 0 -50 44 - -50 not whole: counted up to 2026-07-15" in said
+    assert "May 2026 100 +1 0 0 -9 92 - -9 not whole" in said
+    assert "Jul 2026 94 0 0 0 -50 44 - -50 not whole" in said
 
 
 def test_first_month_of_a_record_that_has_ended_is_not_called_running(settings: Settings) -> None:

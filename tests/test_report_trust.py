@@ -129,6 +129,8 @@ def test_said_is_compared_with_what_came(settings: Settings) -> None:
         loss("h6", "voluntary", day + timedelta(days=38)),
         loss("h7", "inactivity", date(2026, 1, 5), confirmed_date=date(2026, 4, 4),
              outcome="won_back", returned_date=date(2026, 4, 10)),
+        loss("h10", "voluntary", date(2026, 4, 10), confirmed_date=date(2026, 5, 2),
+             outcome="won_back", returned_date=date(2026, 4, 15)),
         # not judged: left before the window, left against their will
         loss("h8", "voluntary", day + timedelta(days=7)),
         loss("h9", "involuntary", in_window),

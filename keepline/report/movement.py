@@ -79,11 +79,10 @@ def base(marts: Marts, release: Release) -> Section:
     corrected = _corrected(movement)
     if corrected:
         blocks.append(Note(corrected))
-    numbers = _months_table(movement, release)
+    numbers = _months_table(movement)
     told = marts.told
     if told is None:
         blocks.append(Note("No chart: no whole month has ended yet.", "empty"))
-        blocks.append(numbers)
     else:
         blocks += [
             Plot(
@@ -93,7 +92,6 @@ def base(marts: Marts, release: Release) -> Section:
                 + _shaded(whole),
                 f"Bars of lines that came and left for {plural(len(whole), 'whole month')}; the base "
                 f"ends at {count(whole[-1].closing)}.",
-                numbers=numbers,
             ),
             Plot(
                 "plot-base-last",
@@ -109,6 +107,8 @@ def base(marts: Marts, release: Release) -> Section:
                 f"{count(told.closing)}.",
             ),
         ]
+    # Too many columns for half of a page, so not below the chart.
+    blocks.append(numbers)
     lead = [] if off else ["Every month adds up: before + new + won back + moved - left = after."]
     lead += [
         f"{month(row.month_start)} is no whole month ({_why_not_whole(row, release)}): it is in no "
@@ -149,11 +149,11 @@ def _why_not_whole(row: Movement, release: Release) -> str:
     return "the record begins within it"
 
 
-def _months_table(movement: Sequence[Movement], release: Release) -> Table:
+def _months_table(movement: Sequence[Movement]) -> Table:
     def state(row: Movement) -> str:
         if not row.is_whole:
-            return f"not whole: {_why_not_whole(row, release)}"
-        return "settled" if row.is_settled else f"provisional: {waiting(row)}"
+            return "not whole"
+        return "settled" if row.is_settled else "provisional"
 
     return Table(
         "The numbers, month by month",

@@ -131,7 +131,9 @@ def _why_not_seen(qualities: Sequence[Quality], *, has_test: bool) -> str:
         "over, and the month in which they end has to be settled."
     )
     if has_test:
-        return f"{why} Until then the model's own test is told: a later month that it had not seen."
+        return (
+            f"{why} Until then the model's own test is told: later days that training had not seen."
+        )
     return (
         f"{why} Nor does the document of the model say it by tier: the measures above are those of all "
         "tiers together."

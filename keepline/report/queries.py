@@ -317,10 +317,10 @@ RIPE_SCORES = """
     order by scores.payment_type
 """
 
-# What came of the lines of a score date, counted like the labels that the model learns from. Losses
-# that were known on the score date are over: the line has come back and was scored. A silence counts
-# from its first day, also one that began before the window and went on; other losses before the
-# window and losses against the customer's will take the line out.
+# What came of the lines of a score date, counted like the labels that the model learns from. A loss
+# from which the line had come back by the score date is an earlier story. A silence counts also when
+# it began before the window and went on; other losses before the window, and losses against the
+# customer's will, take the line out.
 OUTCOMES = """
     with lines as (
         select
@@ -343,7 +343,7 @@ OUTCOMES = """
         from star.fct_churn_event
         where
             outcome <> 'corrected'
-            and confirmed_date > %(score_date)s
+            and (returned_date is null or returned_date > %(score_date)s)
             and event_date <= %(score_date)s::date + %(gap_days)s::integer + %(window_days)s::integer
     ),
 
