@@ -46,14 +46,8 @@ NEEDED = (
 )
 # Columns of contracts that are on their way.
 COMING = {
-    "mart_subscriber_movement": {
-        "is_whole_month": "boolean",
-        "win_backs": "bigint",
-        "churn_first_published": "bigint",
-    },
     "mart_rfm_month": {"is_whole_month": "boolean"},
     "mart_pareto_month": {"is_whole_month": "boolean"},
-    "fct_churn_event": {"outcome": "varchar", "returned_date": "date", "corrected_date": "date"},
 }
 Row = dict[str, object]
 MODEL = "churn-0123456789abcdef"

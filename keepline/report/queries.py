@@ -292,7 +292,8 @@ LACKS = """
 MARTS_COVERED = "select count(distinct mart_name) from mart.coverage"
 
 # Per payment type, the newest score date whose window ended by the end of the last month that is
-# settled for it: no loss of that window can still become known. A month back is far enough.
+# settled for it: no loss of that window can still become known. A month back is far enough. Days are
+# asked for one by one, as the index finds them: a month of scores is too much to read.
 RIPE_SCORES = """
     with settled as (
         select payment_type, (max(month_start) + interval '1 month')::date - 1 as last_day
@@ -303,18 +304,28 @@ RIPE_SCORES = """
             having bool_and(is_settled)
         ) as months
         group by payment_type
+    ),
+
+    days as (
+        select payment_type, last_day - %(span)s::integer - days_before as score_date
+        from settled
+        cross join generate_series(0, 30) as days_before
     )
 
-    select scores.payment_type, max(scores.score_date) as score_date
-    from settled
-    join mart.churn_risk_daily as scores using (payment_type)
+    select payment_type, max(score_date) as score_date
+    from days
     where
-        scores.churn_probability is not null
-        and scores.tier_rule_id is distinct from 'SILENT_TOO_LONG'
-        and scores.score_date <= settled.last_day - %(span)s::integer
-        and scores.score_date > settled.last_day - %(span)s::integer - 31
-    group by scores.payment_type
-    order by scores.payment_type
+        exists (
+            select
+            from mart.churn_risk_daily as scores
+            where
+                scores.score_date = days.score_date
+                and scores.payment_type = days.payment_type
+                and scores.churn_probability is not null
+                and scores.tier_rule_id is distinct from 'SILENT_TOO_LONG'
+        )
+    group by payment_type
+    order by payment_type
 """
 
 # What came of the lines of a score date, counted like the labels that the model learns from. A loss
