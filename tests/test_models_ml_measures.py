@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from models_ml.churn.calibration import Calibration, fit_calibration
+from models_ml.churn.calibration import Calibration, fit_calibration, settle
 from models_ml.churn.metrics import area_under_curve, measure, top_decile_lift
+from models_ml.churn.model import LabelParams
 from models_ml.churn.value import learn_hazards, monthly_hazard
 
 
@@ -28,6 +31,24 @@ def test_calibration_stays_within_its_bounds_and_never_turns_the_order(leavers):
     if leavers:
         assert fitted.apply(raw).mean() == pytest.approx(left.mean(), rel=0.02)
     assert Calibration.from_document(fitted.as_document()) == fitted
+
+
+@pytest.mark.parametrize("leavers", [30, 400])
+def test_a_settled_calibration_adds_up_to_those_who_left_and_keeps_the_order(leavers):
+    # given: a curve of rows of which many left, and newer rows of which a third as many did
+    generator = np.random.default_rng(3)
+    raw = generator.random(6000)
+    left = (generator.random(6000) < raw * leavers / 3000).astype(float)
+    fitted = fit_calibration(raw, left)
+    newer = generator.random(4000)
+    came = (generator.random(4000) < newer * leavers / 9000).astype(float)
+
+    settled = settle(fitted, newer, came)
+
+    assert settled.apply(newer).sum() == pytest.approx(came.sum(), rel=1e-6)
+    assert settled.method == fitted.method
+    assert (np.diff(settled.apply(np.sort(raw))) >= 0).all()
+    assert settle(fitted, newer, np.zeros(4000)) == fitted
 
 
 def test_a_score_that_is_turned_round_is_flattened_not_followed():
@@ -55,16 +76,47 @@ def test_a_chance_within_sixty_days_is_about_twice_that_within_a_month():
     assert monthly_hazard(1.0, 60) == 0.95
 
 
+def constant_world(daily: float, label: LabelParams, lines: int = 200_000) -> pd.DataFrame:
+    """Return rows as they are labelled in a world where each line is lost with the same chance each day.
+
+    Half of the losses are silences, which count from up to `silence_days` before the as-of date; the
+    others are ends, which count when they lie in the window.
+    """
+    generator = np.random.default_rng(17)
+    as_of, reach = pd.Timestamp(2025, 6, 1), label.silence_days["prepaid"]
+    # Days from the as-of date to the loss, of lines that were all there a long time before it.
+    loss = generator.geometric(daily, lines) - 400
+    silence = np.arange(lines) % 2 == 0
+    there = np.where(silence, loss > -reach, loss > label.gap_days)
+    left = loss <= label.gap_days + label.window_days
+    days = pd.Series(as_of + pd.to_timedelta(loss, unit="D"))
+    rows = pd.DataFrame({"as_of_date": as_of, "label": left.astype(int), "left_date": days})
+    rows.loc[~left, "left_date"] = pd.NaT
+    return rows[there].reset_index(drop=True)
+
+
+@pytest.mark.parametrize("silence_days", [0, 14])
+def test_a_constant_chance_of_leaving_is_found_again_whatever_the_label_spans(silence_days):
+    daily = 0.001
+    label = LabelParams(7, 30, {"prepaid": silence_days})
+
+    hazards = learn_hazards(constant_world(daily, label), label)
+
+    assert hazards.overall == pytest.approx(1 - (1 - daily) ** (365.25 / 12), rel=0.03)
+
+
 def test_a_segment_with_few_rows_leans_on_the_whole():
     rows = pd.DataFrame(
         {
             "label": [0] * 950 + [1] * 50 + [1],
             "brand_code": ["BIG"] * 1000 + ["TINY"],
             "tenure_days": 500,
+            "as_of_date": date(2025, 1, 1),
+            "left_date": None,
         }
     )
 
-    hazards = learn_hazards(rows, 60)
+    hazards = learn_hazards(rows, LabelParams(7, 60))
 
     tiny = hazards.by_segment["TINY|second and third year"]
     assert hazards.overall < tiny < 1.2 * hazards.overall

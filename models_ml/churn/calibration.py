@@ -1,7 +1,8 @@
 """From a model's raw score to a probability that comes true, kept as knots instead of an object.
 
 With few leavers isotonic steps follow noise, so a two-parameter curve (Platt) is fitted instead; it
-too is stored as knots on a fixed grid, and both are applied by the same interpolation.
+too is stored as knots on a fixed grid, and both are applied by the same interpolation. Either can be
+moved as a whole, so that the chances add up to those who left.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ Vector = npt.NDArray[np.float64]
 ISOTONIC_POSITIVES = 300
 FLOOR = 1e-4
 PLATT_KNOTS = 241  # one per 0.1 of log-odds
+_FARTHEST_MOVE = 5.0
+_HALVINGS = 60
 _LOGIT_EDGE = 12.0
 
 
@@ -75,6 +78,36 @@ def fit_calibration(raw: Vector, left: Vector) -> Calibration:
     fitted = LogisticRegression(C=1e6, max_iter=1000).fit(odds.reshape(-1, 1), left)
     slope = max(float(fitted.coef_[0, 0]), 1e-3)  # a calibration may never turn the order round
     return _on_grid("platt", slope, float(fitted.intercept_[0]))
+
+
+def settle(calibration: Calibration, raw: Vector, left: Vector) -> Calibration:
+    """Move a calibration on the log-odds so that its chances of some rows add up to those who left.
+
+    Args:
+        calibration: the curve; its order and its shape stay.
+        raw: raw scores of the rows, 0 to 1.
+        left: 1 where the subscription left, 0 where it stayed.
+
+    Returns:
+        the moved curve; the same one when nobody or everybody left, as no move would do.
+    """
+    came = float(left.sum())
+    if not 0 < came < len(left):
+        return calibration
+    low, high = -_FARTHEST_MOVE, _FARTHEST_MOVE
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if float(_moved(calibration, middle).apply(raw).sum()) < came:
+            low = middle
+        else:
+            high = middle
+    return _moved(calibration, (low + high) / 2)
+
+
+def _moved(calibration: Calibration, by: float) -> Calibration:
+    odds = log_odds(np.array(calibration.values)) + by
+    values = np.clip(1 / (1 + np.exp(-odds)), FLOOR, 1 - FLOOR)
+    return Calibration(calibration.method, calibration.knots, tuple(map(float, values)))
 
 
 def log_odds(probability: Vector) -> Vector:

@@ -1,4 +1,9 @@
-"""Train one LightGBM model per payment type, calibrated and measured on later dates.
+"""Train one LightGBM model per payment type: chosen and measured on later dates, then fitted to all.
+
+First a booster is fitted to the oldest dates, its rounds are chosen on later ones (validation) and it
+is measured on the newest (test); no leaving is in two of these parts. Those measures stay with the
+model. What is shipped is fitted again, to every matured date, with the same parameters: the newest
+dates tell most of the months to come, and the measured booster never saw them.
 
 Training is reproducible: rows sorted, `deterministic` with `force_row_wise`, a fixed seed and a
 fixed number of threads. Nothing here reads or writes a file.
@@ -6,7 +11,8 @@ fixed number of threads. Nothing here reads or writes a file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -14,13 +20,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models_ml.churn.calibration import fit_calibration
+from models_ml.churn.calibration import Calibration, fit_calibration, settle
 from models_ml.churn.dataset import GROUPS, TimeSplit, split_by_time
 from models_ml.churn.features import FeatureSpace, Matrix, learn_space
 from models_ml.churn.metrics import area_under_curve, measure
 from models_ml.churn.model import LabelParams, PaymentModel, Probe, TrainingParams
+from models_ml.churn.parameters import RiskParams
+from models_ml.churn.said_and_came import said_and_came
 from models_ml.churn.snapshot import AS_OF, KEY
 from models_ml.churn.value import learn_hazards
+
+Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 PROBE_ROWS = 16
 SUSPICIOUS_AUC = 0.97
@@ -42,7 +52,11 @@ class Part:
 
 
 def train_groups(
-    rows: pd.DataFrame, names: Sequence[str], label: LabelParams, params: TrainingParams
+    rows: pd.DataFrame,
+    names: Sequence[str],
+    label: LabelParams,
+    params: TrainingParams,
+    params_of: Callable[[date], RiskParams],
 ) -> tuple[dict[str, PaymentModel], dict[str, str]]:
     """Train a model for each payment type that has enough to learn from.
 
@@ -51,6 +65,7 @@ def train_groups(
         names: feature columns in order.
         label: what the label means.
         params: how to train.
+        params_of: the risk parameters of a day, for the tiers that the test is told by.
 
     Returns:
         the models by payment type, and for every other payment type the sentence that says why
@@ -61,7 +76,7 @@ def train_groups(
     for group in GROUPS:
         # A fresh index: nothing of the other payment type's rows may be reached by position.
         found = rows[rows["payment_group"] == group].reset_index(drop=True)
-        outcome = _train_group(group, found, names, label, params)
+        outcome = _train_group(group, found, names, label, params, params_of)
         if isinstance(outcome, PaymentModel):
             models[group] = outcome
         else:
@@ -75,52 +90,19 @@ def _train_group(
     names: Sequence[str],
     label: LabelParams,
     params: TrainingParams,
+    params_of: Callable[[date], RiskParams],
 ) -> PaymentModel | str:
     if rows.empty:
         return f"{group}: too little to train on: there is not one matured row"
-    problem = ""
-    # With the parts a label window apart no leaving is in two of them. That costs dates, so it is done
-    # where enough leavers remain; a note says when it was not.
-    for apart_days, least in (
-        (label.window_days, params.min_positives_apart),
-        (0, params.min_positives),
-    ):
-        split = split_by_time(list(rows[AS_OF]), params.test_dates, apart_days)
-        if split is None:
-            problem = (
-                f"{group}: too little to train on: {int(rows['label'].sum())} leavers among "
-                f"{len(rows)} matured rows of {rows[AS_OF].nunique()} as-of dates; training, "
-                f"validation and test need {params.test_dates + 2} dates"
-            )
-            continue
-        space = learn_space(names, rows[rows[AS_OF].isin(split.train)])
-        train, validation, test = (
-            _part(rows, dates, space) for dates in (split.train, split.validation, split.test)
-        )
-        problem = _too_few(
-            group,
-            least,
-            params.min_positives_held_out,
-            train=train,
-            validation=validation,
-            test=test,
-        )
-        if not problem:
-            return _train_split(group, space, split, (train, validation, test), label, params)
-    return problem
-
-
-def _train_split(
-    group: str,
-    space: FeatureSpace,
-    split: TimeSplit,
-    parts: tuple[Part, Part, Part],
-    label: LabelParams,
-    params: TrainingParams,
-) -> PaymentModel | str:
-    train, validation, test = parts
-    booster = _fit(space, train, validation, params)
-    raw = np.asarray(booster.predict(validation.matrix, num_threads=params.num_threads))
+    split = _split(group, rows, label, params)
+    if isinstance(split, str):
+        return split
+    space = learn_space(names, rows[rows[AS_OF].isin(split.train)])
+    train, validation, test = (
+        _part(rows, dates, space) for dates in (split.train, split.validation, split.test)
+    )
+    chosen = _choose(space, train, validation, params)
+    raw = _scores(chosen, validation.matrix, params)
     auc = area_under_curve(raw, validation.left)
     if auc < params.min_validation_auc:
         return (
@@ -128,26 +110,143 @@ def _train_split(
             f"{split.validation[0]} with {validation.positives} leavers, below "
             f"{params.min_validation_auc}; no model is kept"
         )
-    probe_rows = make_probe(space, train.matrix, params.seed)
-    model = PaymentModel(
+    measured = _model(
+        chosen, space, train, fit_calibration(raw, validation.left), split, label, params
+    )
+    metrics = _measure_parts(measured, train=train, validation=validation, test=test)
+    metrics["said_and_came"] = said_and_came(
+        test.rows,
+        measured.calibration.apply(measured.raw_scores(test.matrix)),
+        measured.hazards,
+        params_of,
+    )
+    notes = (*_suspicions(space, train), *_nearness_note(group, split, label))
+    shipped = _refit(rows, names, measured, params, label)
+    metrics["trees"] = shipped.booster().num_trees()
+    metrics["top_features"] = _top_features(shipped)
+    return replace(shipped, metrics=metrics, notes=(*notes, *shipped.notes))
+
+
+def _split(
+    group: str, rows: pd.DataFrame, label: LabelParams, params: TrainingParams
+) -> TimeSplit | str:
+    """Return the parts, as far apart as a leaving reaches where the history is long enough for it.
+
+    Else the farthest apart at which the oldest part holds enough leavers; or the sentence that says
+    why there is no split at all.
+    """
+    leavers = rows.groupby(AS_OF)["label"].sum()
+    problem = ""
+    for least in (params.min_positives_apart, params.min_positives):
+        for apart_days in range(label.span_days(group), 0, -1):
+            split = split_by_time(list(leavers.index), params.test_dates, apart_days)
+            if split is None:
+                problem = problem or (
+                    f"{group}: too little to train on: {int(leavers.sum())} leavers among "
+                    f"{len(rows)} matured rows of {len(leavers)} as-of dates; training, "
+                    f"validation and test need {params.test_dates + 2} dates"
+                )
+                continue
+            problem = _too_few(group, rows, split, least, params.min_positives_held_out)
+            if not problem:
+                return split
+    return problem
+
+
+def _too_few(
+    group: str, rows: pd.DataFrame, split: TimeSplit, least: int, least_held_out: int
+) -> str:
+    for name, dates, needed in (
+        ("training", split.train, least),
+        ("validation", split.validation, least_held_out),
+        ("test", split.test, least_held_out),
+    ):
+        part = rows.loc[rows[AS_OF].isin(dates), "label"]
+        positives = int(part.sum())
+        if positives < needed or positives == len(part):
+            return (
+                f"{group}: too little to train on: {positives} leavers among {len(part)} "
+                f"rows of the {name} dates, and a model needs at least {needed}"
+            )
+    return ""
+
+
+def _refit(
+    rows: pd.DataFrame,
+    names: Sequence[str],
+    measured: PaymentModel,
+    params: TrainingParams,
+    label: LabelParams,
+) -> PaymentModel:
+    """Return the model that is shipped: the measured one, fitted again to every matured date.
+
+    More rows carry more rounds. They grow with the square root of the rows: a tree more for each row
+    more would learn the noise that the chosen number of rounds avoided.
+    """
+    space = learn_space(names, rows)
+    whole = _part(rows, sorted(set(rows[AS_OF])), space)
+    grown = math.sqrt(len(rows) / rows[AS_OF].isin(measured.split.train).sum())
+    rounds = min(max(round(measured.booster().num_trees() * grown), 1), params.max_rounds)
+    booster = _fit(space, whole, params, rounds)
+    calibration = _calibrate(rows, measured, booster, space, params)
+    note = (
+        f"the measures are of the model that was chosen on {measured.split.train[0]} to "
+        f"{measured.split.train[-1]}; the one in use is fitted again, in {rounds} rounds, to all "
+        f"{len(rows)} rows up to {measured.split.test[-1]}, so no date is left to measure it on"
+    )
+    shipped = _model(booster, space, whole, calibration, measured.split, label, params)
+    return replace(shipped, notes=(note,))
+
+
+def _calibrate(
+    rows: pd.DataFrame,
+    measured: PaymentModel,
+    booster: Any,  # noqa: ANN401 - LightGBM has no types
+    space: FeatureSpace,
+    params: TrainingParams,
+) -> Calibration:
+    """Return the calibration of the booster that is shipped."""
+    held_out = rows[rows[AS_OF] >= measured.split.validation[0]]
+    newest = rows[rows[AS_OF] >= measured.split.test[0]]
+    shape = fit_calibration(
+        measured.raw_scores(measured.space.matrix(held_out)),
+        held_out["label"].to_numpy(dtype=np.float64),
+    )
+    return settle(
+        shape,
+        _scores(booster, space.matrix(newest), params),
+        newest["label"].to_numpy(dtype=np.float64),
+    )
+
+
+def _model(
+    booster: Any,  # noqa: ANN401 - LightGBM has no types
+    space: FeatureSpace,
+    learned: Part,
+    calibration: Calibration,
+    split: TimeSplit,
+    label: LabelParams,
+    params: TrainingParams,
+) -> PaymentModel:
+    """Return a model without measures and notes."""
+    probe_rows = make_probe(space, learned.matrix, params.seed)
+    return PaymentModel(
         text=booster.model_to_string(),
         space=space,
-        calibration=fit_calibration(raw, validation.left),
-        hazards=learn_hazards(train.rows, label.window_days),
+        calibration=calibration,
+        hazards=learn_hazards(learned.rows, label),
         metrics={},
         split=split,
-        notes=(
-            *_suspicions(space, train),
-            *_overlap_note(split, label),
-        ),
+        notes=(),
         probe=Probe(
             rows=tuple(tuple(None if np.isnan(x) else float(x) for x in row) for row in probe_rows),
             scores=tuple(float(s) for s in booster.predict(probe_rows, num_threads=1)),
         ),
     )
-    metrics = _measure_parts(model, train=train, validation=validation, test=test)
-    metrics["trees"] = booster.num_trees()
-    return replace(model, metrics=metrics)
+
+
+def _scores(booster: Any, matrix: Matrix, params: TrainingParams) -> Vector:  # noqa: ANN401
+    return np.asarray(booster.predict(matrix, num_threads=params.num_threads))
 
 
 def _part(rows: pd.DataFrame, dates: Sequence[date], space: FeatureSpace) -> Part:
@@ -155,23 +254,47 @@ def _part(rows: pd.DataFrame, dates: Sequence[date], space: FeatureSpace) -> Par
     return Part(found, space.matrix(found), found["label"].to_numpy(dtype=np.float64))
 
 
-def _too_few(group: str, least: int, least_held_out: int, **parts: Part) -> str:
-    for name, part in parts.items():
-        needed = least if name == "train" else least_held_out
-        if part.positives < needed or part.positives == len(part.left):
-            shown = "training" if name == "train" else name
-            return (
-                f"{group}: too little to train on: {part.positives} leavers among {len(part.left)} "
-                f"rows of the {shown} dates, and a model needs at least {needed}"
-            )
-    return ""
-
-
-def _fit(space: FeatureSpace, train: Part, validation: Part, params: TrainingParams) -> Any:  # noqa: ANN401
-    """Return a booster cut at the round that did best on the validation date."""
+def _choose(space: FeatureSpace, train: Part, validation: Part, params: TrainingParams) -> Any:  # noqa: ANN401
+    """Return a booster cut at the round that did best on the validation dates."""
     import lightgbm
 
-    settings = {
+    data = _dataset(space, train, params)
+    booster = lightgbm.train(
+        _settings(params),
+        data,
+        num_boost_round=params.max_rounds,
+        valid_sets=[lightgbm.Dataset(validation.matrix, validation.left, reference=data)],
+        callbacks=[lightgbm.early_stopping(params.early_stopping_rounds, verbose=False)],
+    )
+    # A fresh booster of the best rounds: what is measured is exactly what it is cut to.
+    best = booster.model_to_string(num_iteration=booster.best_iteration)
+    return lightgbm.Booster(model_str=best)
+
+
+def _fit(space: FeatureSpace, part: Part, params: TrainingParams, rounds: int) -> Any:  # noqa: ANN401
+    """Return a booster of so many rounds, as it reads from its own text."""
+    import lightgbm
+
+    booster = lightgbm.train(
+        _settings(params), _dataset(space, part, params), num_boost_round=rounds
+    )
+    return lightgbm.Booster(model_str=booster.model_to_string())
+
+
+def _dataset(space: FeatureSpace, part: Part, params: TrainingParams) -> Any:  # noqa: ANN401
+    import lightgbm
+
+    return lightgbm.Dataset(
+        part.matrix,
+        part.left,
+        feature_name=list(space.names),
+        categorical_feature=[space.names.index(name) for name in space.categories],
+        params=_settings(params),
+    )
+
+
+def _settings(params: TrainingParams) -> dict[str, Any]:
+    return {
         "objective": "binary",
         "metric": "binary_logloss",
         "deterministic": True,
@@ -186,23 +309,6 @@ def _fit(space: FeatureSpace, train: Part, validation: Part, params: TrainingPar
         "lambda_l2": params.lambda_l2,
         "verbosity": -1,
     }
-    data = lightgbm.Dataset(
-        train.matrix,
-        train.left,
-        feature_name=list(space.names),
-        categorical_feature=[space.names.index(name) for name in space.categories],
-        params=settings,
-    )
-    booster = lightgbm.train(
-        settings,
-        data,
-        num_boost_round=params.max_rounds,
-        valid_sets=[lightgbm.Dataset(validation.matrix, validation.left, reference=data)],
-        callbacks=[lightgbm.early_stopping(params.early_stopping_rounds, verbose=False)],
-    )
-    # A fresh booster of the best rounds: what is measured is exactly what is stored.
-    best = booster.model_to_string(num_iteration=booster.best_iteration)
-    return lightgbm.Booster(model_str=best)
 
 
 def make_probe(space: FeatureSpace, matrix: Matrix, seed: int) -> Matrix:
@@ -244,13 +350,17 @@ def _measure_parts(model: PaymentModel, **parts: Part) -> dict[str, Any]:
                 ("test_still_active", _is_active(part.rows)),
             ):
                 metrics[title] = measure(model.calibration.apply(raw[rows]), part.left[rows])
+    return metrics
+
+
+def _top_features(model: PaymentModel) -> list[list[Any]]:
+    """Return the most used features with their share of the gain, at most twenty."""
     gains = model.booster().feature_importance(importance_type="gain")
     order = np.argsort(-gains, kind="stable")[:20]
     total = float(gains.sum()) or 1.0
-    metrics["top_features"] = [
+    return [
         [model.space.names[i], round(float(gains[i]) / total, 6)] for i in order if gains[i] > 0
     ]
-    return metrics
 
 
 def _is_active(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -278,12 +388,16 @@ def _suspicions(space: FeatureSpace, train: Part) -> list[str]:
     return sentences
 
 
-def _overlap_note(split: TimeSplit, label: LabelParams) -> list[str]:
-    """Say when the test is kinder than life: the same leavings in training and test."""
-    overlap = label.window_days - (split.test[0] - split.train[-1]).days
-    if overlap <= 0:
+def _nearness_note(group: str, split: TimeSplit, label: LabelParams) -> list[str]:
+    """Say when the test is kinder than life: the same leavings in two parts."""
+    wanted = label.span_days(group)
+    apart = min(
+        (split.validation[0] - split.train[-1]).days, (split.test[0] - split.validation[-1]).days
+    )
+    if apart >= wanted:
         return []
     return [
-        f"the label windows of the training dates reach {overlap} days into that of the test date "
-        f"{split.test[0]}, so some leavings are in both and the test is kinder than life"
+        f"the history is too short to keep training, validation and test {wanted} days apart, as far "
+        f"as a leaving reaches: they are {apart} days apart, so some leavings are in two of them and "
+        "the test is kinder than life"
     ]
