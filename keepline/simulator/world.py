@@ -292,8 +292,8 @@ class Rates:
 
     adds_per_month: float = 0.031
     """New lines a month, as a share of the lines in use."""
-    leave: float = 1.07
-    """Multiplies every daily chance to leave; 1.07 gives about 2.9 % a month."""
+    leave: float = 1.65
+    """Multiplies every daily chance to leave; 1.65 gives about 2.6 % a month."""
     stay_share: float = 0.30
     """Share of people who show the signs of leaving and then stay."""
     show_share: float = 0.92
