@@ -8,54 +8,45 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models_ml.churn.calibration import Calibration, fit_calibration, settle
+from models_ml.churn.calibration import Calibration, own_chances, settle
 from models_ml.churn.metrics import area_under_curve, measure, top_decile_lift
 from models_ml.churn.model import LabelParams
 from models_ml.churn.value import learn_hazards, monthly_hazard
 
 
-@pytest.mark.parametrize("leavers", [0, 30, 400])
-def test_calibration_stays_within_its_bounds_and_never_turns_the_order(leavers):
+@pytest.mark.parametrize("share", [0.02, 0.5, 3.0])
+def test_settled_chances_add_up_to_those_who_left_and_keep_the_order(share):
+    # given: fewer or more people leave than the scores say
     generator = np.random.default_rng(3)
-    raw = generator.random(2000)
-    left = np.zeros(2000)
-    left[np.argsort(-raw + generator.normal(0, 0.2, 2000))[:leavers]] = 1
+    raw = generator.beta(1, 30, 6000)
+    left = (generator.random(6000) < np.clip(raw * share, 0, 1)).astype(float)
 
-    fitted = fit_calibration(raw, left)
-    applied = fitted.apply(np.array([0.0, *np.sort(raw), 1.0]))
+    settled = settle(own_chances(), raw, left)
+    applied = settled.apply(np.array([0.0, *np.sort(raw), 1.0]))
 
-    assert fitted.method == {0: "identity", 30: "platt", 400: "isotonic"}[leavers]
+    assert settled.apply(raw).sum() == pytest.approx(left.sum(), rel=1e-6)
     assert applied.min() >= 1e-4
     assert applied.max() <= 1 - 1e-4
     assert (np.diff(applied) >= 0).all()
-    if leavers:
-        assert fitted.apply(raw).mean() == pytest.approx(left.mean(), rel=0.02)
-    assert Calibration.from_document(fitted.as_document()) == fitted
+    assert Calibration.from_document(settled.as_document()) == settled
 
 
-@pytest.mark.parametrize("leavers", [30, 400])
-def test_a_settled_calibration_adds_up_to_those_who_left_and_keeps_the_order(leavers):
-    # given: a curve of rows of which many left, and newer rows of which a third as many did
-    generator = np.random.default_rng(3)
-    raw = generator.random(6000)
-    left = (generator.random(6000) < raw * leavers / 3000).astype(float)
-    fitted = fit_calibration(raw, left)
-    newer = generator.random(4000)
-    came = (generator.random(4000) < newer * leavers / 9000).astype(float)
+def test_settling_moves_all_chances_by_the_same_odds():
+    raw = np.array([0.01, 0.1, 0.5])
+    settled = settle(own_chances(), np.full(1000, 0.1), (np.arange(1000) < 200).astype(float))
 
-    settled = settle(fitted, newer, came)
+    odds = settled.apply(raw) / (1 - settled.apply(raw)) / (raw / (1 - raw))
 
-    assert settled.apply(newer).sum() == pytest.approx(came.sum(), rel=1e-6)
-    assert settled.method == fitted.method
-    assert (np.diff(settled.apply(np.sort(raw))) >= 0).all()
-    assert settle(fitted, newer, np.zeros(4000)) == fitted
+    # from one in nine to one in four
+    np.testing.assert_allclose(odds, 9 / 4, rtol=5e-3)
 
 
-def test_a_score_that_is_turned_round_is_flattened_not_followed():
+@pytest.mark.parametrize("left", [0.0, 1.0])
+def test_where_nobody_or_everybody_left_the_chances_stay_as_they_are(left):
     raw = np.linspace(0.01, 0.99, 500)
-    left = (raw < 0.2).astype(float)
 
-    assert (np.diff(fit_calibration(raw, left).apply(raw)) >= 0).all()
+    assert settle(own_chances(), raw, np.full(500, left)) == own_chances()
+    np.testing.assert_allclose(own_chances().apply(raw), raw, atol=1e-3)
 
 
 def test_measures_of_a_known_score():

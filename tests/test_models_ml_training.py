@@ -16,8 +16,8 @@ from models_ml.churn.dataset import labelled_rows, split_by_time
 from models_ml.churn.errors import FeatureMismatchError, LabelError, LeakError, SnapshotError
 from models_ml.churn.features import choose_features, learn_space, refuse_leaks
 from models_ml.churn.model import LabelParams, TrainingParams
-from models_ml.churn.registry import champion_version, load_model_set
 from models_ml.churn.parameters import choose_params
+from models_ml.churn.registry import champion_version, load_model_set
 from models_ml.churn.training import make_probe
 from models_ml.churn.training import train_groups as train_any_groups
 
@@ -326,7 +326,7 @@ def test_the_model_in_use_has_learned_from_every_matured_date():
     stays, leaves = model.raw_scores(model.space.matrix(quiet))
     assert leaves > 1.5 * stays
     assert model.metrics["test"]["auc"] < 0.5
-    assert any("the one in use is fitted again" in note for note in model.notes)
+    assert any("the model in use is fitted again" in note for note in model.notes)
     assert model.metrics["trees"] == model.booster().num_trees()
 
 

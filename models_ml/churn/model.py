@@ -114,10 +114,14 @@ class PaymentModel:
         text: LightGBM's model text.
         space: its columns.
         calibration: raw score to probability.
-        hazards: base chances of leaving, from the training labels.
+        hazards: base chances of leaving, from the labels of all rows.
         metrics: measures by part: `validation`, `test`, `test_unseen_subscriptions`,
-            `test_still_active`; `trees` and `top_features` (name and share of the gain).
-        split: as-of dates of each part.
+            `test_still_active`, made before the model in use was fitted to all rows (`training`);
+            `said_and_came` of the test dates, a list of `tier` (HIGH, MEDIUM, LOW, TOTAL),
+            `subscriptions`, `said` (sum of their chances) and `came` (those that left); `train` and
+            `in_use` with `n` and `positives`; `trees` and `top_features` (name and share of the gain)
+            of the model in use.
+        split: as-of dates of each part; the model in use learned from all of them and those between.
         notes: sentences for the model card.
         probe: rows to try the stored model with.
     """

@@ -1,9 +1,10 @@
 """Train one LightGBM model per payment type: chosen and measured on later dates, then fitted to all.
 
-First a booster is fitted to the oldest dates, its rounds are chosen on later ones (validation) and it
-is measured on the newest (test); no leaving is in two of these parts. Those measures stay with the
-model. What is shipped is fitted again, to every matured date, with the same parameters: the newest
-dates tell most of the months to come, and the measured booster never saw them.
+A booster is fitted to the oldest dates (train) and its rounds are chosen on later ones (validation).
+With as many rounds, grown with the rows, it is fitted again to all dates up to the validation and
+measured on the newest ones (test); no leaving is in two of these parts. What is shipped is made in the
+same way of every matured date, as the newest tell most of the months to come: none is left to measure
+it on, so the measures that stay with it are those of the same recipe, ended before the test.
 
 Training is reproducible: rows sorted, `deterministic` with `force_row_wise`, a fixed seed and a
 fixed number of threads. Nothing here reads or writes a file.
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models_ml.churn.calibration import Calibration, fit_calibration, settle
+from models_ml.churn.calibration import own_chances, settle
 from models_ml.churn.dataset import GROUPS, TimeSplit, split_by_time
 from models_ml.churn.features import FeatureSpace, Matrix, learn_space
 from models_ml.churn.metrics import area_under_curve, measure
@@ -102,29 +103,34 @@ def _train_group(
         _part(rows, dates, space) for dates in (split.train, split.validation, split.test)
     )
     chosen = _choose(space, train, validation, params)
-    raw = _scores(chosen, validation.matrix, params)
-    auc = area_under_curve(raw, validation.left)
+    auc = area_under_curve(_scores(chosen, validation.matrix, params), validation.left)
     if auc < params.min_validation_auc:
         return (
             f"{group}: the features do not tell leavers from stayers: AUC {auc:.3f} on "
             f"{split.validation[0]} with {validation.positives} leavers, below "
             f"{params.min_validation_auc}; no model is kept"
         )
-    measured = _model(
-        chosen, space, train, fit_calibration(raw, validation.left), split, label, params
-    )
-    metrics = _measure_parts(measured, train=train, validation=validation, test=test)
+    rounds = chosen.num_trees()
+    known = rows[rows[AS_OF] <= split.validation[-1]]
+    measured = _fit_again(known, names, split, split.validation, rounds, label, params)
+    metrics = _measure_parts(measured, chosen, known, train, validation, test)
     metrics["said_and_came"] = said_and_came(
         test.rows,
-        measured.calibration.apply(measured.raw_scores(test.matrix)),
+        measured.calibration.apply(measured.raw_scores(measured.space.matrix(test.rows))),
         measured.hazards,
         params_of,
     )
-    notes = (*_suspicions(space, train), *_nearness_note(group, split, label))
-    shipped = _refit(rows, names, measured, params, label)
+    shipped = _fit_again(rows, names, split, split.test, rounds, label, params)
+    metrics["in_use"] = {"n": len(rows), "positives": int(rows["label"].sum())}
     metrics["trees"] = shipped.booster().num_trees()
     metrics["top_features"] = _top_features(shipped)
-    return replace(shipped, metrics=metrics, notes=(*notes, *shipped.notes))
+    notes = (
+        *_suspicions(space, train),
+        *_nearness_note(group, split, label),
+        f"the model in use is fitted again to all {len(rows)} matured rows up to {split.test[-1]}; the "
+        f"measures are of the same recipe, ended on {split.validation[-1]}",
+    )
+    return replace(shipped, metrics=metrics, notes=notes)
 
 
 def _split(
@@ -171,70 +177,50 @@ def _too_few(
     return ""
 
 
-def _refit(
+def _fit_again(
     rows: pd.DataFrame,
     names: Sequence[str],
-    measured: PaymentModel,
-    params: TrainingParams,
+    split: TimeSplit,
+    newest: Sequence[date],
+    rounds: int,
     label: LabelParams,
+    params: TrainingParams,
 ) -> PaymentModel:
-    """Return the model that is shipped: the measured one, fitted again to every matured date.
+    """Return a model of all these rows, without measures and notes.
 
     More rows carry more rounds. They grow with the square root of the rows: a tree more for each row
     more would learn the noise that the chosen number of rounds avoided.
+
+    The chances are the booster's own, moved as a whole so that on the newest dates they add up to
+    those who left. The shape is not fitted: held-out scores exist only of the booster that chose the
+    rounds, and what that one overstates or understates with its few rows is its own; bent after it,
+    this one came out worse on later dates. The level is one figure, which drifts from month to month;
+    that the booster has seen the rows hardly sways their sum.
+
+    Args:
+        rows: what to fit to.
+        names: feature columns in order.
+        split: the parts, to stay with the model.
+        newest: as-of dates that set the level.
+        rounds: rounds that were chosen on the training part.
+        label: what the label means.
+        params: how to train.
     """
     space = learn_space(names, rows)
     whole = _part(rows, sorted(set(rows[AS_OF])), space)
-    grown = math.sqrt(len(rows) / rows[AS_OF].isin(measured.split.train).sum())
-    rounds = min(max(round(measured.booster().num_trees() * grown), 1), params.max_rounds)
-    booster = _fit(space, whole, params, rounds)
-    calibration = _calibrate(rows, measured, booster, space, params)
-    note = (
-        f"the measures are of the model that was chosen on {measured.split.train[0]} to "
-        f"{measured.split.train[-1]}; the one in use is fitted again, in {rounds} rounds, to all "
-        f"{len(rows)} rows up to {measured.split.test[-1]}, so no date is left to measure it on"
-    )
-    shipped = _model(booster, space, whole, calibration, measured.split, label, params)
-    return replace(shipped, notes=(note,))
-
-
-def _calibrate(
-    rows: pd.DataFrame,
-    measured: PaymentModel,
-    booster: Any,  # noqa: ANN401 - LightGBM has no types
-    space: FeatureSpace,
-    params: TrainingParams,
-) -> Calibration:
-    """Return the calibration of the booster that is shipped."""
-    held_out = rows[rows[AS_OF] >= measured.split.validation[0]]
-    newest = rows[rows[AS_OF] >= measured.split.test[0]]
-    shape = fit_calibration(
-        measured.raw_scores(measured.space.matrix(held_out)),
-        held_out["label"].to_numpy(dtype=np.float64),
-    )
-    return settle(
-        shape,
-        _scores(booster, space.matrix(newest), params),
-        newest["label"].to_numpy(dtype=np.float64),
-    )
-
-
-def _model(
-    booster: Any,  # noqa: ANN401 - LightGBM has no types
-    space: FeatureSpace,
-    learned: Part,
-    calibration: Calibration,
-    split: TimeSplit,
-    label: LabelParams,
-    params: TrainingParams,
-) -> PaymentModel:
-    """Return a model without measures and notes."""
-    probe_rows = make_probe(space, learned.matrix, params.seed)
+    grown = math.sqrt(len(rows) / rows[AS_OF].isin(split.train).sum())
+    booster = _fit(space, whole, params, min(max(round(rounds * grown), 1), params.max_rounds))
+    level = rows[rows[AS_OF].isin(newest)]
+    probe_rows = make_probe(space, whole.matrix, params.seed)
     return PaymentModel(
         text=booster.model_to_string(),
         space=space,
-        calibration=calibration,
-        hazards=learn_hazards(learned.rows, label),
+        calibration=settle(
+            own_chances(),
+            _scores(booster, space.matrix(level), params),
+            level["label"].to_numpy(dtype=np.float64),
+        ),
+        hazards=learn_hazards(whole.rows, label),
         metrics={},
         split=split,
         notes=(),
@@ -330,27 +316,32 @@ def make_probe(space: FeatureSpace, matrix: Matrix, seed: int) -> Matrix:
     return probe
 
 
-def _measure_parts(model: PaymentModel, **parts: Part) -> dict[str, Any]:
+def _measure_parts(
+    measured: PaymentModel,
+    chosen: Any,  # noqa: ANN401 - LightGBM has no types
+    known: pd.DataFrame,
+    train: Part,
+    validation: Part,
+    test: Part,
+) -> dict[str, Any]:
     """Return the measures per part, and of two harder halves of the test.
 
     Those are the subscriptions that training never saw, and those that were still in use: it is easy
-    to foresee that a line which has gone silent is lost.
+    to foresee that a line which has gone silent is lost. On the validation dates the booster that
+    chose the rounds is measured, as the one that is tested has learned from them.
     """
-    metrics: dict[str, Any] = {
-        "train": {"n": len(parts["train"].left), "positives": parts["train"].positives}
+    held_out = np.asarray(chosen.predict(validation.matrix, num_threads=1))
+    level = settle(own_chances(), held_out, validation.left)
+    said = measured.calibration.apply(measured.raw_scores(measured.space.matrix(test.rows)))
+    seen = test.rows[KEY].isin(known[KEY]).to_numpy()
+    active = _is_active(test.rows)
+    return {
+        "train": {"n": len(train.left), "positives": train.positives},
+        "validation": measure(level.apply(held_out), validation.left),
+        "test": measure(said, test.left),
+        "test_unseen_subscriptions": measure(said[~seen], test.left[~seen]),
+        "test_still_active": measure(said[active], test.left[active]),
     }
-    for name in ("validation", "test"):
-        part = parts[name]
-        raw = model.raw_scores(part.matrix)
-        metrics[name] = measure(model.calibration.apply(raw), part.left)
-        if name == "test":
-            seen = part.rows[KEY].isin(parts["train"].rows[KEY]).to_numpy()
-            for title, rows in (
-                ("test_unseen_subscriptions", ~seen),
-                ("test_still_active", _is_active(part.rows)),
-            ):
-                metrics[title] = measure(model.calibration.apply(raw[rows]), part.left[rows])
-    return metrics
 
 
 def _top_features(model: PaymentModel) -> list[list[Any]]:

@@ -105,7 +105,10 @@ losses as (
         subscription_id,
         kind,
         event_date,
-        case when revoked_date <= {{ known_on() }} then returned_date end as returned_date
+        -- Of a loss that was corrected after its return only the day that told of it is left.
+        case
+            when revoked_date <= {{ known_on() }} then coalesce(returned_date, revoked_date)
+        end as returned_date
 
     from churn_events
 
