@@ -54,7 +54,15 @@ BROKEN = {
     ),
     "a NEW line with a probability": (
         f"update {RISK} set risk_tier = 'NEW' where subscription_id = 's055'",
-        ("churn_risk_daily", "just NEW and NODATA have no probability"),
+        ("churn_risk_daily", "just NEW, NODATA and lines silent for too long have no probability"),
+    ),
+    "a line beyond reach with a probability": (
+        f"update {RISK} set tier_rule_id = 'SILENT_TOO_LONG' where subscription_id = 's057'",
+        ("churn_risk_daily", "just NEW, NODATA and lines silent for too long have no probability"),
+    ),
+    "a LOW line in reach without a probability": (
+        f"update {RISK} set churn_probability = null where subscription_id = 's058'",
+        ("churn_risk_daily", "just NEW, NODATA and lines silent for too long have no probability"),
     ),
     "a phone number in clear": (
         f"update {RISK} set msisdn_masked = '{PHONE}' where subscription_id = 's056'",
