@@ -363,7 +363,7 @@ class _Line:
                 **own,
                 sent_at=when,
                 charge_amt=charge,
-                direction="in" if kind == "sms_in" else "out",
+                direction="out" if kind == "sms" else "in",
                 other_number_hash="friend",
                 sms_class="service" if kind == "service" else "p2p",
                 other_prefix="138",
