@@ -508,6 +508,29 @@ def test_a_contact_pays_from_the_published_limit_on():
     assert dear.profit(dear.limit(Fraction(500)) or Fraction(0), Fraction(500)) == 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_stood_on_a_day_is_what_would_have_been_counted_then(seed):
+    """Of the rows as known now those that stood then are those that are counted from what was known."""
+    world = crowd(seed, worlds=1 + seed % 2 * 2)
+    rows = complete(world.rows)
+    now = lives(rows, world.last)
+    for back in range(5, 200, 31):
+        day = world.last - timedelta(days=back)
+        then = lives(known(rows, day), day)
+        for name, life in now.items():
+            stood = {
+                (loss.definition_code, loss.confirmed_date)
+                for loss in life.losses
+                if loss.confirmed_date <= day < (loss.revoked_date or date.max)
+            }
+            counted = {
+                (loss.definition_code, loss.confirmed_date)
+                for loss in (then[name].losses if name in then else ())
+                if loss.outcome == "standing"
+            }
+            assert stood == counted, (name, day)
+
+
 # The count against what is published
 
 
@@ -538,7 +561,7 @@ def recount(world: World, rows: Rows) -> dict[str, dict[tuple[Any, ...], Row]]:
         },
         "marts.mart_rfm_month": {
             (row["subscription_id"], row["month_start"]): row
-            for row in rfm(whole, all_lives, revenue, of_months, world.last)
+            for row in rfm(whole, all_lives, revenue, of_months, world.first, world.last)
         },
         "marts.mart_pareto_month": {
             tuple(row[name] for name in KEYS["marts.mart_pareto_month"]): row

@@ -22,6 +22,7 @@ from independent.landed import (
     version_on,
 )
 from independent.recount_life import Life, connected, moved
+from independent.recount_months import is_whole
 from independent.recount_revenue import Revenue
 
 FAMILIES = ("call", "message", "data", "recharge", "payment")
@@ -62,9 +63,11 @@ def rfm(
     lives: dict[str, Life],
     revenue: Revenue,
     of_months: list[Row],
+    first: date,
     known_until: date,
 ) -> list[Row]:
     """Return the rows of `rfm_month`, scored."""
+    record = (first, known_until)
     active = active_days(rows)
     payments = by(facts(rows, "payment"), "account_id")
     found: list[Row] = []
@@ -72,7 +75,7 @@ def rfm(
         if last_day(month) > known_until:
             continue
         measured = [
-            _measures(month, row, lives[row["subscription_id"]], active, payments, revenue)
+            _measures(month, row, lives[row["subscription_id"]], active, payments, revenue, record)
             for row in members
             if row["closing_flag"]
         ]
@@ -92,6 +95,7 @@ def _measures(
     active: Days,
     payments: dict[str, list[Row]],
     revenue: Revenue,
+    record: tuple[date, date],
 ) -> Row:
     name, end = row["subscription_id"], last_day(month)
     span = (months_later(month, 1 - LOOK_BACK_MONTHS), end)
@@ -115,10 +119,14 @@ def _measures(
         },
         "frequency": sum(0 <= (end - day).days < FREQUENCY_DAYS for day in all_days),
         "monetary_fen": revenue.own_of(name, *three),
-        "money_fen_any": any(
-            (name, earlier) in kind for kind in (revenue.own, revenue.third) for earlier in three
+        "is_whole_month": is_whole(month, *record),
+        "brought": any(
+            sum(kind.get((name, earlier), 0) for earlier in three)
+            for kind in (revenue.own, revenue.third)
         ),
-        "trend": _trend(all_days, three) if begun and begun <= three[-1] else None,
+        "trend": _trend(all_days, three)
+        if begun and begun <= three[-1] and all(is_whole(one, *record) for one in three)
+        else None,
     }
 
 
@@ -148,7 +156,7 @@ def _score(measured: list[Row], month: date) -> None:
     }
     for members in by(measured, "payment_type").values():
         used = any(row["recency_days"] is not None for row in members)
-        billed = any(row["money_fen_any"] for row in members)
+        billed = any(row["brought"] for row in members)
         for group in by(members, "brand_code").values():
             frequencies = quantile_scores([row["frequency"] for row in group])
             moneys = quantile_scores([row["monetary_fen"] for row in group])
@@ -163,7 +171,7 @@ def _score(measured: list[Row], month: date) -> None:
             row["segment"] = None if None in scores else cells.get(scores, "OTHER")
     for row in measured:
         ratio = row.pop("trend")
-        row.pop("money_fen_any")
+        row.pop("brought")
         row["trend_ratio"] = six_places(ratio)
         row["frequency_trend"] = None if ratio is None else "stable"
         if ratio is not None and ratio >= rising:
@@ -177,7 +185,7 @@ def recency_score(recency: int | None, end: date) -> int:
     if recency is None:
         return 1
     bands = Parameters.of_seed("param_rfm_band").on(end)
-    fitting = [int(row["score"]) for row in bands if recency <= int(row["max_days"])]
+    fitting = [int(row["r_score"]) for row in bands if recency <= int(row["max_days"])]
     return max(fitting, default=1)
 
 
