@@ -18,14 +18,16 @@ from independent.landed import (
     Row,
     Rows,
     complete,
+    facts,
     full_months,
+    half_up,
     known,
     months_later,
 )
 from independent.recount_features import features
 from independent.recount_life import Life, Loss, lives
 from independent.recount_months import CELL, COUNTS, is_whole, movement, subscription_months
-from independent.recount_revenue import Revenue
+from independent.recount_revenue import Revenue, tax_share
 from independent.recount_tiers import Treatment, tiers
 from independent.recount_value import (
     FAMILIES,
@@ -433,6 +435,93 @@ def test_concentration_by_hand():
     assert concentration([0, 0])["gini"] is None
 
 
+def recharge(day: date, paid: int, **values: Any) -> Row:
+    key = {"recharge_id": f"{day} {paid}", "subscription_id": "one", "event_date": day}
+    return {**key, "paid_amt": paid, "reversed_flag": False, **values}
+
+
+def holding(offering: str, start: date, end: date | None, load_date: date) -> Row:
+    held = {"subscription_id": "one", "offering_id": offering, "role": "add_on"}
+    held |= {"start_at": at(start), "end_at": end and at(end), "event_date": start}
+    return {**held, "load_date": load_date}
+
+
+def test_revenue_of_a_recharge_has_no_tax_and_no_part_of_a_partner():
+    rows: Rows = {
+        "subscription": [
+            version(d(1, 2)),
+            version(d(4, 10), payment_type="postpaid"),
+        ],
+        "product_offering": [
+            {"offering_id": name, "monthly_fee_amt": fee, "partner_id": of, "event_date": on}
+            for name, fee, of, on in (
+                ("plan", 30, None, d(1, 2)),
+                ("music", 10, "a", d(1, 2)),
+                ("music", 30, "a", d(3, 15)),
+            )
+        ],
+        "subscription_offering": [
+            holding("plan", d(2, 1), None, d(2, 1)),
+            holding("music", d(2, 10), None, d(2, 10)),
+            # That it had ended on 12 March is known on the 20th.
+            holding("music", d(2, 10), d(3, 12), d(3, 20)),
+        ],
+        "recharge": [
+            recharge(d(1, 5), 50),
+            recharge(d(2, 15), 50),
+            recharge(d(2, 16), 70, reversed_flag=True),
+            recharge(d(3, 13), 50),
+            recharge(d(3, 12), 20, load_date=d(3, 20)),
+            recharge(d(4, 9), 10),
+            recharge(d(4, 10), 10),
+        ],
+    }
+    net = {paid: half_up(100 * paid / (1 + tax_share(d(3, 1)))) for paid in (10, 20, 50)}
+
+    found = Revenue(complete(rows))
+
+    own = {month: found.own["one", d(month, 1)] for month in range(1, 5)}
+    third = {month: found.third["one", d(month, 1)] for month in range(1, 5)}
+    assert 0 < tax_share(d(3, 1)) < Fraction(1, 5)
+    # A quarter is the partner's; on 13 March it was still held, as far as was known.
+    quarter = half_up(Fraction(net[50], 4))
+    assert third == {1: 0, 2: quarter, 3: quarter, 4: 0}
+    assert own == {1: net[50], 2: net[50] - quarter, 3: net[50] - quarter + net[20], 4: net[10]}
+    assert found.recharged["one", d(4, 1)] == 20_00
+
+
+def test_a_bill_of_what_recharges_have_paid_is_not_counted():
+    def line(bill: str, day: date, amount: int, **values: Any) -> Row:
+        told_of = {"bill_id": bill, "line_no": 1, "subscription_id": "one", "billed_date": day}
+        told_of |= {"charge_class": "recurring", "third_party_flag": False, "event_date": day}
+        return {**told_of, "tax_excl_amt": amount, **values}
+
+    rows: Rows = {
+        "subscription": [version(d(1, 2)), version(d(3, 10), payment_type="postpaid")],
+        "bill": [
+            {"bill_id": name, "account_id": "a", "period_start": start, "event_date": start}
+            for name, start in (("b1", d(2, 1)), ("b2", d(3, 1)), ("b3", d(4, 1)))
+        ],
+        "bill_line": [
+            line("b1", d(3, 1), 1),
+            line("b2", d(4, 1), 2),
+            line("b2", d(4, 1), 4, line_no=2, third_party_flag=True),
+            line("b3", d(5, 1), 8),
+            line("b3", d(5, 1), 16, line_no=2, charge_class="tax"),
+            line("b3", d(5, 1), -3, line_no=3, charge_class="discount"),
+            line("nobody's", d(3, 10), 32),
+            line("nobody's", d(3, 11), 64, line_no=2),
+        ],
+    }
+
+    found = Revenue(complete(rows))
+
+    # March was billed to a line that was prepaid on the 1st and postpaid on the 31st: it is counted.
+    own = {month: found.own["one", d(month, 1)] for month in (3, 4, 5)}
+    assert own == {3: 64_00, 4: 2_00, 5: 5_00}
+    assert found.third["one", d(4, 1)] == 4_00
+
+
 def test_features_of_one_day_by_hand():
     day = d(6, 30)
     holdings = [
@@ -506,6 +595,45 @@ def test_a_contact_pays_from_the_published_limit_on():
         assert float(dear.limit(Fraction(worth)) or 0) == pytest.approx(limit, abs=5e-4)
     assert dear.limit(Fraction(10)) is None
     assert dear.profit(dear.limit(Fraction(500)) or Fraction(0), Fraction(500)) == 0
+
+
+def test_everything_happens_in_the_worlds():
+    worlds = [crowd(seed=7, worlds=4), crowd(seed=8, worlds=1, first=date(2025, 10, 9))]
+    worlds += [crowd(seed=seed, worlds=1) for seed in range(20)]
+    happened: Counter[str] = Counter()
+    for world in worlds:
+        rows = complete(world.rows)
+        revenue = Revenue(rows)
+        happened["third party"] += any(revenue.third.values())
+        happened["key lists"] += "source_key" in rows
+        for table in ("cdr_voice", "cdr_sms", "cdr_data", "recharge"):
+            happened[f"repeats of {table}"] += len(rows[table]) - len(facts(rows, table))
+            happened["late"] += sum(row["event_date"] < row["load_date"] for row in rows[table])
+        for life in lives(rows, world.last).values():
+            types = {row["payment_type"] for row in life.versions}
+            happened["changes payment"] += len(types) > 1
+            happened["never activated"] += life.activated_on() is None
+            happened["corrected activation"] += (
+                len({row["activated_at"] for row in life.versions}) > 1
+            )
+            for loss in life.losses:
+                happened[f"{loss.definition_code} {loss.outcome}"] += 1
+                happened[loss.kind] += 1
+                happened["named operator"] += loss.destination_operator is not None
+                happened["never stood"] += loss.confirmed_date == loss.revoked_date
+
+    expected = {
+        *("third party", "key lists", "late", "changes payment", "never activated"),
+        *("corrected activation", "named operator", "never stood"),
+        *(f"repeats of {table}" for table in ("cdr_voice", "cdr_sms", "cdr_data")),
+        *(
+            f"{definition} {outcome}"
+            for definition in ("INACTIVITY_90", "TERMINATION")
+            for outcome in ("standing", "won_back", "corrected")
+        ),
+        *("voluntary", "involuntary", "port_out", "administrative", "inactivity"),
+    }
+    assert {what for what in expected if not happened[what]} == set()
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -82,7 +82,27 @@ def crowd(seed: int, worlds: int, first: date = date(2025, 10, 1), months: int =
         if worlds > 1:
             one.rows.pop("source_key", None)
         whole.join(one)
+    _quiet_days(whole, random.Random(seed))  # noqa: S311 - repeatable, not secret
     return whole
+
+
+def _quiet_days(world: World, chance: random.Random) -> None:
+    """Let nothing land on the last days of some months, nor on the last ones of the world."""
+    ends = [day for day in _month_ends(world.first, world.last) if chance.random() < 0.4]
+    quiet = world.last - timedelta(days=chance.choice([0, 0, 1, 4]))
+    for table, rows in world.rows.items():
+        for row in rows:
+            if row["load_date"] in ends:
+                row["load_date"] += ONE_DAY
+        world.rows[table] = [row for row in rows if row["load_date"] <= quiet]
+
+
+def _month_ends(first: date, last: date) -> Iterable[date]:
+    day = first
+    while day < last:
+        if (day + ONE_DAY).day == 1:
+            yield day
+        day += ONE_DAY
 
 
 def at(day: date, hour: float = 12) -> datetime:
