@@ -18,7 +18,6 @@ from independent.landed import (
     local_day,
     month_of,
     newest_versions,
-    seed_rows,
     version_on,
 )
 
@@ -106,11 +105,10 @@ def _fees(
 
 def tax_share(day: date) -> Fraction:
     """Return the tax in what a recharge is spent on, as a share of the price without tax."""
-    rates = {row["scope"]: row for row in Parameters.of_seed("param_tax_rate").on(day)}
-    mix = {
-        row["scope"]: Fraction(row["value"])
-        for row in Parameters(seed_rows("param_threshold")).on(day)
-        if row["key"] == "recharge_mix"
-    }
-    weighted = sum(Fraction(rates[service]["value"]) * part for service, part in mix.items())
-    return weighted / sum(mix.values())
+    parameters = Parameters.of_seed("param_tax_rate")
+    weighted = whole = Fraction(0)
+    for service in parameters.scopes("recharge_mix"):
+        part = parameters.get("recharge_mix", service, day) or Fraction(0)
+        weighted += part * (parameters.get("tax_rate", service, day) or Fraction(0))
+        whole += part
+    return weighted / whole
