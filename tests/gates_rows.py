@@ -127,7 +127,8 @@ class World:
     def _fill_months(self) -> None:
         base = len(LINES) // 2
         cell = {"brand_code": "B", "payment_type": "prepaid", "activation_channel": "SHOP"}
-        zero = {"gross_adds": 0, "migration_in": 0, "migration_out": 0, "churn": 0}
+        zero = {"gross_adds": 0, "win_backs": 0, "migration_in": 0, "migration_out": 0, "churn": 0}
+        zero |= {"churn_first_published": 0, "is_whole_month": True}
         self.put(
             "mart_subscriber_movement",
             [

@@ -199,13 +199,14 @@ def test_a_year_of_windows_gives_one_answer(warehouse: Warehouse) -> None:
     ]
     assert warehouse.rows(
         "select cast(month_start as varchar)[:7], count(*) filter (opening_flag),"
-        " count(*) filter (gross_add_flag), count(*) filter (churn_flag),"
+        " count(*) filter (gross_add_flag), sum(win_back_cnt)::int, sum(churn_cnt)::int,"
         " count(*) filter (closing_flag) from core.fct_subscription_month group by 1 order by 1"
     ) == [
-        ("2026-01", 4, 0, 1, 3),
-        ("2026-02", 3, 0, 0, 3),
-        ("2026-03", 3, 1, 1, 3),
-        ("2026-04", 3, 0, 0, 3),
+        ("2026-01", 4, 0, 0, 2, 2),
+        ("2026-02", 2, 0, 0, 0, 2),
+        ("2026-03", 2, 1, 0, 1, 2),
+        # The quiet one is back.
+        ("2026-04", 2, 0, 1, 0, 3),
     ]
     assert warehouse.rows(
         "select event_date, load_date, net_type, duration_s from core.fct_usage_daily"
@@ -303,7 +304,10 @@ def test_a_window_that_became_empty_is_emptied(warehouse: Warehouse) -> None:
 
     for table in ("fct_usage_daily", "fct_activity_daily"):
         assert warehouse.rows(f"select load_date from core.{table}") == [(D1,)]
-    assert warehouse.rows("select active_days from core.fct_subscription_month") == [(1,)]
+    # The window reached into February, whether or not anything landed in it.
+    assert warehouse.rows(
+        "select active_days from core.fct_subscription_month order by month_start"
+    ) == [(1,), (0,)]
 
 
 def test_a_month_in_which_nothing_was_built_is_there_all_the_same(warehouse: Warehouse) -> None:
@@ -311,7 +315,7 @@ def test_a_month_in_which_nothing_was_built_is_there_all_the_same(warehouse: War
     warehouse.land(
         [
             ("operator", D1, {"operator_code": "OWN", "own_flag": True}),
-            subscription(D1, "s1"),
+            subscription(D1, "s1", payment_type="postpaid"),
             call(D1, "s1", "v1"),
             call(may, "s1", "v2"),
         ]

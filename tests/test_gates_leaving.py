@@ -88,7 +88,7 @@ BROKEN = {
     ),
     "a movement that is off by one": (
         f"update {MOVEMENT} set churn = 1 where month_start = '2026-06-01' and province_code = 'GD'",
-        ("subscriber_movement", "opening + gross adds"),
+        ("subscriber_movement", "opening + gross adds + win-backs"),
     ),
     "a month that opens with other lines than the last one closed with": (
         f"update {MOVEMENT} set closing = closing + 1, gross_adds = 1 where month_start = '2026-05-01'"

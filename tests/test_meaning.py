@@ -239,12 +239,12 @@ def test_a_key_that_is_gone_is_closed_and_reopens_with_a_gap(world):
     ]
     assert values(
         world,
-        "select month_start, opening_flag, churn_flag, closing_flag"
+        "select month_start, opening_flag, churn_cnt, closing_flag"
         " from core.fct_subscription_month where subscription_id in ('s4', 's5') order by all",
     ) == [
-        (date(2026, 1, 1), True, False, True),
-        (date(2026, 1, 1), True, True, False),
-        (date(2026, 2, 1), True, False, True),
+        (date(2026, 1, 1), True, 0, True),
+        (date(2026, 1, 1), True, 1, False),
+        (date(2026, 2, 1), True, 0, True),
     ]
 
 

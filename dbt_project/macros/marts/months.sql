@@ -27,17 +27,11 @@
 )
 {%- endmacro %}
 
-{# What mart_rfm_month reads: a late row changes its month and those after it. #}
-{% macro first_rfm_month() -%}
-{%- call asked_date() -%}
-    {{ first_month_touched(['fct_usage_daily', 'fct_recharge', 'fct_bill_line']) }}
-{%- endcall -%}
-{%- endmacro %}
-
 {#
-    What fct_subscription_month restates: besides late rows, a loss or an activation
-    that became known long after its day. A loss by silence began as many days before
-    as param_churn_definition says; what is read back here is longer than any of them.
+    What the marts by month write again: the months of late rows, of losses that became known,
+    were corrected or won back, of versions, and of activations whose date was corrected. A loss by
+    silence began as many days before as param_churn_definition says; what is read back here is
+    longer than any of them.
 #}
 {% macro first_restated_month() -%}
 {%- call asked_date() -%}
@@ -48,13 +42,42 @@ least(
     (
         select coalesce({{ month_start('min(event_date)') }}, {{ end_of_time() }})
         from {{ ref('fct_churn_event') }}
-        where ({{ in_window('confirmed_date') }}) or ({{ in_window('revoked_date') }})
+        where
+            ({{ in_window('confirmed_date') }})
+            or ({{ in_window('revoked_date') }})
+            or ({{ in_window('corrected_date') }})
     ),
     (
-        select coalesce({{ month_start('min(valid_from)') }}, {{ end_of_time() }})
-        from {{ ref('dim_subscription') }}
+        select coalesce({{ month_start('min(least(valid_from, activated_date, date_before))') }}, {{ end_of_time() }})
+        from (
+            select
+                load_date,
+                valid_from,
+                case when activated_date <> activated_before then activated_date end
+                    as activated_date,
+                case when activated_date <> activated_before then activated_before end
+                    as date_before
+            from (
+                select
+                    load_date,
+                    valid_from,
+                    activated_date,
+                    lag(activated_date) over (
+                        partition by subscription_id order by valid_from
+                    ) as activated_before
+                from {{ ref('dim_subscription') }}
+            ) as versions
+        ) as changes
         where {{ in_window() }}
     )
 )
 {%- endcall -%}
+{%- endmacro %}
+
+{#
+    What mart_rfm_month writes again: what fct_subscription_month restates, and the months after
+    a late row or a payment, because it looks back.
+#}
+{% macro first_rfm_month() -%}
+{{ first_restated_month() }}
 {%- endmacro %}

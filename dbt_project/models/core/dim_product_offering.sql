@@ -17,6 +17,7 @@ changes as (
         promo_months,
         price_after_fen,
         network_gen,
+        partner_id,
         valid_from as sold_from,
         updated_at,
         load_date
@@ -31,7 +32,7 @@ changes as (
 
 {{ scd2_versions('known', 'offering_id', [
     'offering_name', 'family', 'brand_code', 'monthly_fee_fen', 'voice_min', 'data_mb', 'sms_cnt',
-    'promo_months', 'price_after_fen', 'network_gen',
+    'promo_months', 'price_after_fen', 'network_gen', 'partner_id',
 ], 'sold_from', inferred='inferred') }}
 
 select
@@ -47,6 +48,7 @@ select
     promo_months,
     price_after_fen,
     network_gen,
+    partner_id,
     is_inferred,
     load_date,
     valid_from,

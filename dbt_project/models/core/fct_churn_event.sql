@@ -1,10 +1,10 @@
--- Grain: one row per loss of a subscription, as confirmed on a day. At most one loss of a
--- subscription stands (revoked_date is null).
+-- Grain: one row per loss of a subscription, as it was confirmed on a day. What became of it is
+-- its outcome: it stands, the subscription was won back, or there never was a loss (corrected).
 --
 -- A prepaid line is lost by inactivity: so many days (param_churn_definition) after its last
 -- event that brings income. Any line is lost by termination, unless it was lost before. A line that
 -- is gone from the key lists without one is terminated on that load date, for reason `deleted`.
--- The table is a pure function of what is loaded, however it was loaded: a later event revokes.
+-- The table is a pure function of what is loaded, however it was loaded.
 
 with
 
@@ -22,9 +22,33 @@ subscriptions as (
 
 ),
 
+port_versions as (
+
+    select
+        *,
+        row_number() over (
+            partition by port_id order by load_date desc, updated_at desc
+        ) as version_rank
+
+    from {{ ref('fct_port_request') }}
+
+),
+
 ports as (
 
-    select * from {{ ref('fct_port_request') }}
+    select
+        subscription_id,
+        recipient_operator,
+        completed_date,
+        updated_at
+
+    from port_versions
+
+    where
+        version_rank = 1
+        and direction = 'out'
+        and status = 'completed'
+        and subscription_id is not null
 
 ),
 
@@ -39,6 +63,12 @@ definitions as (
 reasons as (
 
     select * from {{ ref('churn_reason') }}
+
+),
+
+business_dates as (
+
+    select * from {{ ref('business_date') }}
 
 ),
 
@@ -76,7 +106,8 @@ states as (
         status_date,
         terminated_date,
         termination_reason_code,
-        load_date
+        load_date,
+        false as is_deletion
 
     from subscriptions
 
@@ -90,7 +121,8 @@ states as (
         valid_to as status_date,
         valid_to as terminated_date,
         'deleted' as termination_reason_code,
-        valid_to as load_date
+        valid_to as load_date,
+        true as is_deletion
 
     from followed
 
@@ -101,16 +133,23 @@ states as (
 versions as (
 
     select
-        *,
-        case when status_code = 'terminated' then 1 else 0 end as is_terminated,
-        lag(status_code) over (
-            partition by subscription_id order by load_date
+        states.*,
+        case when states.status_code = 'terminated' then 1 else 0 end as is_terminated,
+        -- Before the first day that was delivered nobody was seen, and nobody was silent.
+        case
+            when states.activated_date is not null
+                then greatest(states.activated_date, observed.first_date)
+        end as seen_from,
+        lag(states.status_code) over (
+            partition by states.subscription_id order by states.load_date
         ) as previous_status,
-        lag(payment_type) over (
-            partition by subscription_id order by load_date
+        lag(states.payment_type) over (
+            partition by states.subscription_id order by states.load_date
         ) as previous_payment_type
 
     from states
+
+    cross join observed
 
 ),
 
@@ -124,13 +163,43 @@ silenceable as (
 
 ),
 
+compared_versions as (
+
+    select
+        *,
+        lag(seen_from) over (
+            partition by subscription_id order by load_date
+        ) as previous_seen_from
+
+    from versions
+
+),
+
+-- An activation is a sign of life until the date is corrected.
+activations as (
+
+    select
+        subscription_id,
+        seen_from as alive_date,
+        load_date as known_date,
+        lead(load_date) over (
+            partition by subscription_id order by load_date
+        ) as withdrawn_date
+
+    from compared_versions
+
+    where previous_seen_from is null or seen_from is null or seen_from <> previous_seen_from
+
+),
+
 -- What shows that a line is alive: an activation, a return, a change of payment, an activity.
 signs_of_life as (
 
     select
         activity.subscription_id,
+        activity.event_date as alive_date,
         activity.load_date as known_date,
-        activity.event_date as alive_date
+        {{ end_of_time() }} as withdrawn_date
 
     from activity
 
@@ -139,125 +208,252 @@ signs_of_life as (
     union all
 
     select
-        versions.subscription_id,
-        versions.load_date as known_date,
-        case
-            when versions.previous_status is not null then versions.load_date
-            when versions.activated_date > observed.first_date then versions.activated_date
-            else observed.first_date
-        end as alive_date
+        subscription_id,
+        alive_date,
+        known_date,
+        coalesce(withdrawn_date, {{ end_of_time() }}) as withdrawn_date
+
+    from activations
+
+    where alive_date is not null
+
+    union all
+
+    select
+        subscription_id,
+        load_date as alive_date,
+        load_date as known_date,
+        {{ end_of_time() }} as withdrawn_date
 
     from versions
 
-    cross join observed
-
     where
-        versions.previous_status is null
-        or versions.previous_payment_type <> versions.payment_type
-        or (versions.previous_status = 'terminated' and versions.status_code <> 'terminated')
+        previous_payment_type <> payment_type
+        or (previous_status = 'terminated' and status_code <> 'terminated')
 
 ),
 
-last_signs as (
+signs as (
 
     select
         subscription_id,
-        known_date,
-        max(alive_date) as alive_date
+        alive_date,
+        min(known_date) as known_date,
+        max(withdrawn_date) as withdrawn_date
 
     from signs_of_life
 
-    group by subscription_id, known_date
+    group by subscription_id, alive_date
 
 ),
 
--- As known on a day, the last sign of life is the latest one of all that were known by then.
-known_signs as (
+followed_signs as (
 
     select
-        subscription_id,
-        known_date,
-        max(alive_date) over (
-            partition by subscription_id order by known_date
-            rows between unbounded preceding and current row
-        ) as alive_date,
-        max(alive_date) over (
-            partition by subscription_id order by known_date
-            rows between unbounded preceding and 1 preceding
-        ) as alive_date_before
+        *,
+        lead(alive_date) over (partition by subscription_id order by alive_date) as next_alive_date,
+        lead(known_date) over (partition by subscription_id order by alive_date) as next_known_date
 
-    from last_signs
+    from signs
 
 ),
 
+-- Signs after which a silence may have been long enough: not those that the next sign follows in
+-- time and was known in time, which are nearly all.
 silences as (
 
     select
-        subscription_id,
-        known_date,
-        alive_date,
-        lead(known_date) over (
-            partition by subscription_id order by known_date
-        ) as next_known_date
-
-    from known_signs
-
-    where alive_date_before is null or alive_date > alive_date_before
-
-),
-
-inactive as (
-
-    select
-        silences.subscription_id,
+        followed_signs.subscription_id,
+        followed_signs.alive_date,
+        followed_signs.withdrawn_date,
         definitions.scope as payment_type,
         definitions.value as inactivity_days,
-        {{ add_days('silences.alive_date', 1) }} as event_date,
-        case
-            when
-                {{ add_days('silences.alive_date', 'definitions.value') }} < silences.known_date
-                then silences.known_date
-            else {{ add_days('silences.alive_date', 'definitions.value') }}
-        end as confirmed_date,
-        silences.next_known_date as revoked_date
+        {{ add_days('followed_signs.alive_date', 'definitions.value') }} as silent_to,
+        greatest(
+            {{ add_days('followed_signs.alive_date', 'definitions.value') }},
+            followed_signs.known_date
+        ) as confirmed_date
 
-    from silences
+    from followed_signs
 
     inner join definitions
         on
-            silences.alive_date >= definitions.valid_from
-            and silences.alive_date < definitions.valid_to
+            followed_signs.alive_date >= definitions.valid_from
+            and followed_signs.alive_date < definitions.valid_to
+
+    where
+        followed_signs.next_alive_date is null
+        or followed_signs.next_alive_date
+        > {{ add_days('followed_signs.alive_date', 'definitions.value') }}
+        or followed_signs.next_known_date
+        > {{ add_days('followed_signs.alive_date', 'definitions.value') }}
+
+),
+
+-- What became known of the days after the sign: within the silence it was none, after it is a return.
+judged_silences as (
+
+    select
+        silences.subscription_id,
+        silences.alive_date,
+        silences.payment_type,
+        silences.inactivity_days,
+        silences.silent_to,
+        silences.confirmed_date,
+        least(
+            silences.withdrawn_date,
+            coalesce(
+                min(case when signs.alive_date <= silences.silent_to then signs.known_date end),
+                {{ end_of_time() }}
+            )
+        ) as corrected_date,
+        min(case when signs.alive_date > silences.silent_to then signs.alive_date end)
+            as returned_date,
+        coalesce(
+            min(case when signs.alive_date > silences.silent_to then signs.known_date end),
+            {{ end_of_time() }}
+        ) as return_known_date
+
+    from silences
+
+    left join signs
+        on
+            silences.subscription_id = signs.subscription_id
+            and silences.alive_date < signs.alive_date
+
+    group by
+        silences.subscription_id,
+        silences.alive_date,
+        silences.payment_type,
+        silences.inactivity_days,
+        silences.silent_to,
+        silences.confirmed_date,
+        silences.withdrawn_date
+
+),
+
+-- The days on which a version says that the line has ended: an end that is announced has not come.
+ended_versions as (
+
+    select
+        subscription_id,
+        greatest(valid_from, coalesce(terminated_date, status_date, valid_from)) as ended_from,
+        valid_to
+
+    from subscriptions
+
+    where
+        status_code = 'terminated'
+        and coalesce(terminated_date, status_date, valid_from) < valid_to
 
 ),
 
 inactivity_losses as (
 
     select
-        inactive.subscription_id,
+        judged_silences.subscription_id,
         {{ dbt.concat([
-            "'INACTIVITY_'", 'cast(inactive.inactivity_days as ' ~ dbt.type_string() ~ ')'
+            "'INACTIVITY_'",
+            'cast(judged_silences.inactivity_days as ' ~ dbt.type_string() ~ ')',
         ]) }}
             as definition_code,
         'inactivity' as kind,
-        greatest(inactive.event_date, subscriptions.activated_date) as event_date,
-        inactive.confirmed_date,
-        inactive.revoked_date
+        {{ add_days('judged_silences.alive_date', 1) }} as event_date,
+        judged_silences.confirmed_date,
+        judged_silences.corrected_date,
+        judged_silences.returned_date,
+        -- A return that was known before its loss revokes it on the same day.
+        greatest(
+            least(judged_silences.corrected_date, judged_silences.return_known_date),
+            judged_silences.confirmed_date
+        ) as revoked_date
 
-    from inactive
+    from judged_silences
 
     cross join observed
 
     inner join subscriptions
         on
-            inactive.subscription_id = subscriptions.subscription_id
-            and inactive.payment_type = subscriptions.payment_type
-            and inactive.confirmed_date >= subscriptions.valid_from
-            and inactive.confirmed_date < subscriptions.valid_to
+            judged_silences.subscription_id = subscriptions.subscription_id
+            and judged_silences.payment_type = subscriptions.payment_type
+            and judged_silences.confirmed_date >= subscriptions.valid_from
+            and judged_silences.confirmed_date < subscriptions.valid_to
 
+    left join ended_versions as ended_then
+        on
+            judged_silences.subscription_id = ended_then.subscription_id
+            and judged_silences.confirmed_date >= ended_then.ended_from
+            and judged_silences.confirmed_date < ended_then.valid_to
+
+    left join ended_versions as ended_before
+        on
+            judged_silences.subscription_id = ended_before.subscription_id
+            and judged_silences.silent_to >= ended_before.ended_from
+            and judged_silences.silent_to < ended_before.valid_to
+
+    -- Use before the activation begins no silence, and who is terminated is not silent.
     where
-        inactive.confirmed_date <= observed.last_date
-        and (inactive.revoked_date is null or inactive.confirmed_date < inactive.revoked_date)
-        and subscriptions.status_code <> 'terminated'
+        judged_silences.confirmed_date <= observed.last_date
+        and judged_silences.confirmed_date < judged_silences.corrected_date
+        and judged_silences.alive_date >= subscriptions.activated_date
+        and ended_then.subscription_id is null
+        and ended_before.subscription_id is null
+
+),
+
+-- The ends of a line are numbered by the versions that say that it is in service.
+numbered as (
+
+    select
+        *,
+        sum(1 - is_terminated) over (
+            partition by subscription_id order by load_date
+            rows between unbounded preceding and current row
+        ) as life_no
+
+    from versions
+
+),
+
+told_ends as (
+
+    select
+        subscription_id,
+        life_no,
+        load_date,
+        termination_reason_code,
+        greatest(
+            coalesce(terminated_date, status_date, load_date), activated_date
+        ) as event_date,
+        row_number() over (
+            partition by subscription_id, life_no order by load_date
+        ) as telling_no,
+        -- The newest version says why; a deletion says nothing of a line that had ended.
+        first_value(termination_reason_code) over (
+            partition by subscription_id, life_no
+            order by case when is_deletion then 1 else 0 end, load_date desc
+        ) as newest_reason_code,
+        terminated_date is not null or status_date is not null as is_dated,
+        is_deletion
+
+    from numbered
+
+    where is_terminated = 1
+
+),
+
+-- The first telling of an end, and later ones that date it: a deletion only ends what had not ended.
+dated_ends as (
+
+    select
+        *,
+        lag(event_date) over (
+            partition by subscription_id, life_no order by load_date
+        ) as event_date_before
+
+    from told_ends
+
+    where telling_no = 1 or (is_dated and not is_deletion)
 
 ),
 
@@ -265,133 +461,164 @@ ends as (
 
     select
         subscription_id,
-        load_date as confirmed_date,
-        termination_reason_code,
-        is_terminated,
-        previous_status,
-        greatest(
-            coalesce(terminated_date, status_date, load_date), activated_date
-        ) as event_date,
-        min(case when is_terminated = 0 then load_date end) over (
-            partition by subscription_id order by load_date
-            rows between 1 following and unbounded following
-        ) as revoked_date
+        life_no,
+        load_date,
+        newest_reason_code as termination_reason_code,
+        event_date,
+        lead(load_date) over (
+            partition by subscription_id, life_no order by load_date
+        ) as restated_date
 
-    from versions
+    from dated_ends
+
+    where event_date_before is null or event_date <> event_date_before
+
+),
+
+restorations as (
+
+    select
+        subscription_id,
+        life_no,
+        load_date as known_date,
+        coalesce(status_date, load_date) as restored_date
+
+    from numbered
+
+    where is_terminated = 0 and previous_status = 'terminated'
+
+),
+
+judged_ends as (
+
+    select
+        ends.subscription_id,
+        ends.load_date,
+        ends.termination_reason_code,
+        ends.event_date,
+        -- A termination that is announced ahead is confirmed when its day comes.
+        greatest(ends.event_date, ends.load_date) as confirmed_date,
+        least(
+            coalesce(ends.restated_date, {{ end_of_time() }}),
+            coalesce(restorations.known_date, {{ end_of_time() }})
+        ) as revoked_date,
+        case
+            when ends.restated_date is not null then ends.restated_date
+            when restorations.restored_date <= ends.event_date then restorations.known_date
+            else {{ end_of_time() }}
+        end as corrected_date,
+        case
+            when ends.restated_date is null and restorations.restored_date > ends.event_date
+                then restorations.restored_date
+        end as returned_date
+
+    from ends
+
+    left join restorations
+        on
+            ends.subscription_id = restorations.subscription_id
+            and ends.life_no + 1 = restorations.life_no
 
 ),
 
 already_lost as (
 
     select
-        ends.subscription_id,
-        ends.confirmed_date,
-        max(coalesce(inactivity_losses.revoked_date, {{ end_of_time() }})) as free_from
+        judged_ends.subscription_id,
+        judged_ends.load_date,
+        max(inactivity_losses.revoked_date) as free_from,
+        max(
+            case
+                when inactivity_losses.corrected_date = {{ end_of_time() }}
+                    then inactivity_losses.returned_date
+            end
+        ) as returned_date
 
-    from ends
+    from judged_ends
 
     inner join inactivity_losses
         on
-            ends.subscription_id = inactivity_losses.subscription_id
-            and ends.confirmed_date > inactivity_losses.confirmed_date
-            and ends.confirmed_date
-            < coalesce(inactivity_losses.revoked_date, {{ end_of_time() }})
+            judged_ends.subscription_id = inactivity_losses.subscription_id
+            and judged_ends.confirmed_date > inactivity_losses.confirmed_date
+            and judged_ends.confirmed_date < inactivity_losses.revoked_date
 
-    where ends.is_terminated = 1
-
-    group by ends.subscription_id, ends.confirmed_date
+    group by judged_ends.subscription_id, judged_ends.load_date
 
 ),
 
-last_ports as (
+-- A number that was ported long before and came back did not leave this time, nor did one that is
+-- ported after the line was back.
+near_ports as (
 
     select
-        subscription_id,
-        recipient_operator,
-        completed_date,
+        judged_ends.subscription_id,
+        judged_ends.load_date,
+        ports.recipient_operator,
         row_number() over (
-            partition by subscription_id
-            order by completed_date desc, updated_at desc, port_id desc
+            partition by judged_ends.subscription_id, judged_ends.load_date
+            order by
+                abs({{ days_between('ports.completed_date', 'judged_ends.event_date') }}),
+                ports.completed_date,
+                ports.updated_at desc,
+                ports.recipient_operator
         ) as port_rank
 
-    from ports
+    from judged_ends
 
-    where direction = 'out' and status = 'completed' and subscription_id is not null
+    inner join ports
+        on
+            judged_ends.subscription_id = ports.subscription_id
+            and ports.completed_date >= {{ add_days('judged_ends.event_date', -30) }}
+            and ports.completed_date <= {{ add_days('judged_ends.event_date', 7) }}
+            and ports.completed_date
+            < coalesce(judged_ends.returned_date, {{ end_of_time() }})
 
 ),
 
 terminations as (
 
     select
-        ends.subscription_id,
-        ends.termination_reason_code as reason_code,
-        ends.event_date,
-        ends.revoked_date,
-        reasons.kind as reason_kind,
-        last_ports.recipient_operator,
-        -- A termination that is announced ahead is confirmed when its day comes.
+        judged_ends.subscription_id,
+        judged_ends.termination_reason_code as reason_code,
+        -- No loss begins before the line came back from the one before.
         greatest(
-            ends.event_date, ends.confirmed_date,
-            coalesce(already_lost.free_from, ends.confirmed_date)
+            judged_ends.event_date,
+            coalesce(already_lost.returned_date, judged_ends.event_date)
+        ) as event_date,
+        judged_ends.corrected_date,
+        judged_ends.returned_date,
+        judged_ends.revoked_date,
+        near_ports.recipient_operator,
+        greatest(
+            judged_ends.confirmed_date,
+            coalesce(already_lost.free_from, judged_ends.confirmed_date)
         ) as confirmed_date,
-        last_ports.subscription_id is not null as is_ported
+        case
+            when near_ports.subscription_id is not null or reasons.kind = 'port_out'
+                then 'port_out'
+            else coalesce(reasons.kind, 'voluntary')
+        end as kind
 
-    from ends
+    from judged_ends
 
     left join already_lost
         on
-            ends.subscription_id = already_lost.subscription_id
-            and ends.confirmed_date = already_lost.confirmed_date
+            judged_ends.subscription_id = already_lost.subscription_id
+            and judged_ends.load_date = already_lost.load_date
 
-    left join reasons on ends.termination_reason_code = reasons.reason_code
+    left join reasons on judged_ends.termination_reason_code = reasons.reason_code
 
-    left join last_ports
+    left join near_ports
         on
-            ends.subscription_id = last_ports.subscription_id
-            and last_ports.port_rank = 1
-            -- A number that was ported long before and came back did not leave this time.
-            and last_ports.completed_date >= {{ add_days('ends.event_date', -30) }}
-
-    where
-        ends.is_terminated = 1
-        and (ends.previous_status is null or ends.previous_status <> 'terminated')
+            judged_ends.subscription_id = near_ports.subscription_id
+            and judged_ends.load_date = near_ports.load_date
+            and near_ports.port_rank = 1
 
 ),
 
 known_until as (
 
-    select max(load_date) as last_date from states
-
-),
-
-termination_losses as (
-
-    select
-        terminations.subscription_id,
-        'TERMINATION' as definition_code,
-        terminations.event_date,
-        terminations.confirmed_date,
-        terminations.revoked_date,
-        terminations.reason_code,
-        terminations.recipient_operator,
-        case
-            when terminations.is_ported or terminations.reason_kind = 'port_out' then 'port_out'
-            else coalesce(terminations.reason_kind, 'voluntary')
-        end as kind
-
-    from terminations
-
-    cross join known_until
-
-    cross join observed
-
-    where
-        terminations.confirmed_date
-        <= greatest(known_until.last_date, coalesce(observed.last_date, known_until.last_date))
-        and (
-            terminations.revoked_date is null
-            or terminations.confirmed_date < terminations.revoked_date
-        )
+    select max(load_date) as last_date from business_dates
 
 ),
 
@@ -404,6 +631,8 @@ losses as (
         event_date,
         confirmed_date,
         revoked_date,
+        corrected_date,
+        returned_date,
         cast(null as {{ dbt.type_string() }}) as reason_code,
         cast(null as {{ dbt.type_string() }}) as destination_operator
 
@@ -412,28 +641,47 @@ losses as (
     union all
 
     select
-        subscription_id,
-        definition_code,
-        kind,
-        event_date,
-        confirmed_date,
-        revoked_date,
-        reason_code,
-        case when kind = 'port_out' then recipient_operator end as destination_operator
+        terminations.subscription_id,
+        'TERMINATION' as definition_code,
+        terminations.kind,
+        terminations.event_date,
+        terminations.confirmed_date,
+        terminations.revoked_date,
+        terminations.corrected_date,
+        terminations.returned_date,
+        terminations.reason_code,
+        case when terminations.kind = 'port_out' then terminations.recipient_operator end
+            as destination_operator
 
-    from termination_losses
+    from terminations
+
+    cross join known_until
+
+    where
+        terminations.confirmed_date <= known_until.last_date
+        and terminations.confirmed_date < terminations.revoked_date
 
 )
 
 select
-    {{ surrogate_key(['subscription_id', 'definition_code', 'confirmed_date']) }}
+    {{ surrogate_key(['subscription_id', 'definition_code', 'event_date', 'confirmed_date']) }}
         as churn_event_key,
     subscription_id,
     definition_code,
     kind,
     event_date,
     confirmed_date,
-    revoked_date,
+    case
+        when corrected_date < {{ end_of_time() }} then 'corrected'
+        when returned_date is not null then 'won_back'
+        else 'standing'
+    end as outcome,
+    case when revoked_date < {{ end_of_time() }} then revoked_date end as revoked_date,
+    case
+        when corrected_date < {{ end_of_time() }} then null
+        else returned_date
+    end as returned_date,
+    case when corrected_date < {{ end_of_time() }} then corrected_date end as corrected_date,
     reason_code,
     destination_operator,
     confirmed_date as load_date

@@ -1,9 +1,8 @@
--- Grain: one row per subscription and month in which it was in the base or was lost.
--- opening + gross add - churn = closing, in every row.
+-- Grain: one row per subscription and month in which it was in service, or was lost or told as lost.
+-- opening + gross add + win-backs - churn = closing, in every row.
 --
--- In base on a day: activated by then, and no standing loss (fct_churn_event, not revoked) has
--- happened by then. A loss that becomes known later restates its month and those after it: each
--- run rewrites from the earliest month that has changed to the last one.
+-- In service on a day: see int_subscription_life. What becomes known later restates its month and
+-- those after it: each run rewrites from the earliest month that has changed to the last one.
 
 {{ config(**replace_rows('month_start', "month_start >= {{ first_changed_month() }}")) }}
 
@@ -11,11 +10,17 @@
 
 with
 
+-- Before its first version a line is described by it; what was known of one that is gone describes
+-- it until it is back.
 subscriptions as (
 
     select
         *,
-        -- What was known of a line that is gone describes it until it is back.
+        case
+            when lag(valid_from) over (partition by subscription_id order by valid_from) is null
+                then cast('1900-01-01' as date)
+            else valid_from
+        end as described_from,
         coalesce(
             lead(valid_from) over (partition by subscription_id order by valid_from),
             {{ end_of_time() }}
@@ -27,11 +32,27 @@ subscriptions as (
 
 ),
 
-losses as (
+lives as (
 
-    select * from {{ ref('fct_churn_event') }}
+    select * from {{ ref('int_subscription_life') }}
 
-    where revoked_date is null
+),
+
+turns as (
+
+    select * from {{ ref('int_subscription_turn') }}
+
+),
+
+months as (
+
+    select
+        *,
+        {{ add_days('month_start', -1) }} as opening_date
+
+    from {{ ref('int_month') }}
+
+    where month_start >= {{ first_month }}
 
 ),
 
@@ -51,14 +72,11 @@ usage_daily as (
 
 ),
 
-bill_lines as (
+revenues as (
 
-    select * from {{ ref('fct_bill_line') }}
+    select * from {{ ref('int_revenue') }}
 
-    where
-        charge_class <> 'tax'
-        and subscription_id is not null
-        and event_date >= {{ first_month }}
+    where event_date >= {{ first_month }}
 
 ),
 
@@ -70,115 +88,56 @@ recharges as (
 
 ),
 
-taxes as (
-
-    select * from {{ ref('param_threshold') }}
-
-    where key = 'prepaid_tax_share' and scope = 'ALL'
-
-),
-
-days as (
-
-    select * from {{ ref('dim_date') }}
-
-),
-
-activity_span as (
+served as (
 
     select
-        min(load_date) as first_date,
-        max(load_date) as last_date
+        lives.subscription_id,
+        months.month_start,
+        max(
+            case
+                when lives.from_date < months.month_start and lives.to_date >= months.month_start
+                    then 1
+                else 0
+            end
+        ) as is_opening,
+        max(
+            case
+                when
+                    lives.from_date <= months.closing_date and lives.to_date > months.closing_date
+                    then 1
+                else 0
+            end
+        ) as is_closing
 
-    from {{ ref('fct_activity_daily') }}
+    from lives
 
-),
+    inner join months
+        on
+            lives.from_date <= months.closing_date
+            and lives.to_date >= months.month_start
 
-subscription_span as (
-
-    select
-        min(load_date) as first_date,
-        max(load_date) as last_date
-
-    from subscriptions
-
-),
-
-span as (
-
-    select
-        least(
-            subscription_span.first_date,
-            coalesce(activity_span.first_date, subscription_span.first_date)
-        ) as first_date,
-        greatest(
-            subscription_span.last_date,
-            coalesce(activity_span.last_date, subscription_span.last_date)
-        ) as last_date
-
-    from subscription_span
-
-    cross join activity_span
-
-),
-
-months as (
-
-    select
-        days.month_start,
-        {{ add_days('days.month_start', -1) }} as opening_date,
-        case
-            when {{ add_months('days.month_start', 1) }} <= span.last_date
-                then {{ add_days(add_months('days.month_start', 1), -1) }}
-            else span.last_date
-        end as closing_date
-
-    from days
-
-    cross join span
-
-    where
-        days.date_day = days.month_start
-        and days.month_start >= {{ month_start('span.first_date') }}
-        and days.month_start <= span.last_date
-        and days.month_start >= {{ first_month }}
-
-),
-
-lives as (
-
-    select
-        subscriptions.subscription_id,
-        subscriptions.activated_date,
-        coalesce(losses.event_date, {{ end_of_time() }}) as lost_date
-
-    from subscriptions
-
-    left join losses on subscriptions.subscription_id = losses.subscription_id
-
-    where subscriptions.described_to = {{ end_of_time() }}
+    group by lives.subscription_id, months.month_start
 
 ),
 
 base as (
 
     select
-        lives.subscription_id,
-        lives.activated_date,
-        months.month_start,
-        months.opening_date,
-        months.closing_date,
-        lives.activated_date < months.month_start as opening_flag,
-        lives.activated_date >= months.month_start as gross_add_flag,
-        lives.lost_date <= months.closing_date as churn_flag,
-        lives.lost_date > months.closing_date as closing_flag
+        coalesce(served.subscription_id, turns.subscription_id) as subscription_id,
+        coalesce(served.month_start, turns.month_start) as month_start,
+        coalesce(served.is_opening, 0) = 1 as opening_flag,
+        coalesce(served.is_closing, 0) = 1 as closing_flag,
+        coalesce(turns.gross_add_cnt, 0) = 1 as gross_add_flag,
+        coalesce(turns.win_back_cnt, 0) as win_back_cnt,
+        coalesce(turns.churn_cnt, 0) as churn_cnt,
+        coalesce(turns.churn_first_published_cnt, 0) as churn_first_published_cnt
 
-    from lives
+    from served
 
-    inner join months
+    full join turns
         on
-            lives.activated_date <= months.closing_date
-            and lives.lost_date >= months.month_start
+            served.subscription_id = turns.subscription_id
+            and served.month_start = turns.month_start
 
 ),
 
@@ -186,14 +145,18 @@ described as (
 
     select
         base.subscription_id,
-        base.activated_date,
         base.month_start,
-        base.closing_date,
         base.opening_flag,
         base.gross_add_flag,
-        base.churn_flag,
+        base.win_back_cnt,
+        base.churn_cnt,
+        base.churn_first_published_cnt,
         base.closing_flag,
+        months.month_end,
+        months.closing_date,
+        months.is_whole_month,
         closing.customer_id,
+        closing.account_id,
         closing.brand_code,
         closing.payment_type,
         closing.offering_id,
@@ -207,18 +170,32 @@ described as (
 
     from base
 
+    inner join months on base.month_start = months.month_start
+
     inner join subscriptions as closing
         on
             base.subscription_id = closing.subscription_id
-            and base.closing_date >= closing.valid_from
-            and base.closing_date < closing.described_to
+            and months.closing_date >= closing.described_from
+            and months.closing_date < closing.described_to
 
     left join subscriptions as opening
         on
             -- With the flag as a condition of its own DuckDB compares every line with every other.
             case when base.opening_flag then base.subscription_id end = opening.subscription_id
-            and base.opening_date >= opening.valid_from
-            and base.opening_date < opening.described_to
+            and months.opening_date >= opening.described_from
+            and months.opening_date < opening.described_to
+
+),
+
+activated as (
+
+    select
+        subscription_id,
+        activated_date
+
+    from lives
+
+    where begin_kind = 'activation'
 
 ),
 
@@ -271,20 +248,18 @@ usage_months as (
 
 ),
 
-bill_months as (
+revenue_months as (
 
     select
-        bill_lines.subscription_id,
-        {{ month_start('bill_lines.event_date') }} as month_start,
-        sum(case when bill_lines.third_party_flag then 0 else bill_lines.tax_excl_fen end)
-            as own_revenue_fen,
-        sum(case when bill_lines.third_party_flag then bill_lines.tax_excl_fen else 0 end)
-            as third_party_fen,
-        max(bill_lines.load_date) as load_date
+        revenues.subscription_id,
+        {{ month_start('revenues.event_date') }} as month_start,
+        sum(revenues.own_fen) as own_revenue_fen,
+        sum(revenues.third_party_fen) as third_party_fen,
+        max(revenues.load_date) as load_date
 
-    from bill_lines
+    from revenues
 
-    group by bill_lines.subscription_id, {{ month_start('bill_lines.event_date') }}
+    group by revenues.subscription_id, {{ month_start('revenues.event_date') }}
 
 ),
 
@@ -293,16 +268,10 @@ recharge_months as (
     select
         recharges.subscription_id,
         {{ month_start('recharges.event_date') }} as month_start,
-        sum({{ without_tax('recharges.paid_fen', 'taxes.value') }}) as own_revenue_fen,
         sum(recharges.paid_fen) as recharge_fen,
         max(recharges.load_date) as load_date
 
     from recharges
-
-    left join taxes
-        on
-            recharges.event_date >= taxes.valid_from
-            and recharges.event_date < taxes.valid_to
 
     group by recharges.subscription_id, {{ month_start('recharges.event_date') }}
 
@@ -313,7 +282,10 @@ select
         as subscription_month_key,
     described.subscription_id,
     described.month_start,
+    described.month_end,
+    described.closing_date,
     described.customer_id,
+    described.account_id,
     described.brand_code,
     described.payment_type,
     described.offering_id,
@@ -322,31 +294,35 @@ select
     described.activation_channel,
     described.opening_flag,
     described.gross_add_flag,
-    described.churn_flag,
+    described.win_back_cnt,
+    described.churn_cnt,
+    described.churn_first_published_cnt,
     described.closing_flag,
     described.opening_brand_code,
     described.opening_payment_type,
     described.opening_province_code,
     coalesce(activity_months.active_days, 0) as active_days,
-    {{ full_months('described.activated_date', 'described.closing_date') }} as tenure_months,
+    greatest(
+        {{ full_months('activated.activated_date', add_days('described.closing_date', 1)) }}, 0
+    ) as tenure_months,
     {{ as_bigint('coalesce(usage_months.voice_out_s, 0)') }} as voice_out_s,
     {{ as_bigint('coalesce(usage_months.voice_in_s, 0)') }} as voice_in_s,
     {{ as_bigint('coalesce(usage_months.sms_out_cnt, 0)') }} as sms_out_cnt,
     {{ as_bigint('coalesce(usage_months.volume_bytes, 0)') }} as volume_bytes,
-    {{ as_bigint("case
-        when described.payment_type = 'prepaid' then coalesce(recharge_months.own_revenue_fen, 0)
-        else coalesce(bill_months.own_revenue_fen, 0)
-    end") }} as own_revenue_fen,
-    {{ as_bigint('coalesce(bill_months.third_party_fen, 0)') }} as third_party_fen,
+    {{ as_bigint('coalesce(revenue_months.own_revenue_fen, 0)') }} as own_revenue_fen,
+    {{ as_bigint('coalesce(revenue_months.third_party_fen, 0)') }} as third_party_fen,
     {{ as_bigint('coalesce(recharge_months.recharge_fen, 0)') }} as recharge_fen,
     greatest(
         described.load_date,
         coalesce(usage_months.load_date, described.load_date),
-        coalesce(bill_months.load_date, described.load_date),
+        coalesce(revenue_months.load_date, described.load_date),
         coalesce(recharge_months.load_date, described.load_date)
-    ) as load_date_max
+    ) as load_date_max,
+    described.is_whole_month
 
 from described
+
+left join activated on described.subscription_id = activated.subscription_id
 
 left join activity_months
     on
@@ -358,10 +334,10 @@ left join usage_months
         described.subscription_id = usage_months.subscription_id
         and described.month_start = usage_months.month_start
 
-left join bill_months
+left join revenue_months
     on
-        described.subscription_id = bill_months.subscription_id
-        and described.month_start = bill_months.month_start
+        described.subscription_id = revenue_months.subscription_id
+        and described.month_start = revenue_months.month_start
 
 left join recharge_months
     on

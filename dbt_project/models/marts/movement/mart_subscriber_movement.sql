@@ -1,5 +1,5 @@
 -- Grain: one row per month, province, brand, payment type and activation channel.
--- opening + gross adds + migration in - migration out - churn = closing, exactly.
+-- opening + gross adds + win-backs + migration in - migration out - churn = closing, exactly.
 -- A line that is in one cell at the start of the month and in another at its end migrates;
 -- one that joins or leaves does so in the cell of its last day in the month.
 
@@ -22,9 +22,9 @@ subscription_months as (
 
 ),
 
-known_until as (
+months as (
 
-    select max(load_date_max) as last_date from {{ ref('fct_subscription_month') }}
+    select * from {{ ref('int_month') }}
 
 ),
 
@@ -33,6 +33,14 @@ definitions as (
     select * from {{ ref('param_churn_definition') }}
 
     where key = 'inactivity_days'
+
+),
+
+lateness as (
+
+    select * from {{ ref('param_threshold') }}
+
+    where key = 'late_bound_days' and scope = 'ALL'
 
 ),
 
@@ -50,7 +58,9 @@ placed as (
         coalesce(opening_payment_type, closing_payment) as opening_payment,
         case when opening_flag then 1 else 0 end as is_opening,
         case when gross_add_flag then 1 else 0 end as is_gross_add,
-        case when churn_flag then 1 else 0 end as is_churn,
+        win_back_cnt,
+        churn_cnt,
+        churn_first_published_cnt,
         case when closing_flag then 1 else 0 end as is_closing
 
     from subscription_months
@@ -67,6 +77,7 @@ moves as (
         channel_code as activation_channel,
         is_opening as opening_cnt,
         0 as gross_add_cnt,
+        0 as win_back_cnt,
         0 as migration_in_cnt,
         case
             when
@@ -77,6 +88,7 @@ moves as (
             else is_opening
         end as migration_out_cnt,
         0 as churn_cnt,
+        0 as churn_first_published_cnt,
         0 as closing_cnt
 
     from placed
@@ -91,6 +103,7 @@ moves as (
         channel_code as activation_channel,
         0 as opening_cnt,
         is_gross_add as gross_add_cnt,
+        win_back_cnt,
         case
             when
                 opening_province = closing_province
@@ -100,7 +113,8 @@ moves as (
             else is_opening
         end as migration_in_cnt,
         0 as migration_out_cnt,
-        is_churn as churn_cnt,
+        churn_cnt,
+        churn_first_published_cnt,
         is_closing as closing_cnt
 
     from placed
@@ -111,16 +125,17 @@ counted as (
 
     select
         month_start,
-        {{ add_days(add_months('month_start', 1), -1) }} as month_end,
         province_code,
         brand_code,
         payment_type,
         activation_channel,
         {{ as_bigint('sum(opening_cnt)') }} as opening,
         {{ as_bigint('sum(gross_add_cnt)') }} as gross_adds,
+        {{ as_bigint('sum(win_back_cnt)') }} as win_backs,
         {{ as_bigint('sum(migration_in_cnt)') }} as migration_in,
         {{ as_bigint('sum(migration_out_cnt)') }} as migration_out,
         {{ as_bigint('sum(churn_cnt)') }} as churn,
+        {{ as_bigint('sum(churn_first_published_cnt)') }} as churn_first_published,
         {{ as_bigint('sum(closing_cnt)') }} as closing
 
     from moves
@@ -137,18 +152,27 @@ select
     counted.activation_channel,
     counted.opening,
     counted.gross_adds,
+    counted.win_backs,
     counted.migration_in,
     counted.migration_out,
     counted.churn,
+    counted.churn_first_published,
     counted.closing,
-    -- A silence that begins on the month's last day is a loss only after all of its days.
-    {{ add_days('counted.month_end', 'coalesce(definitions.value, 0)') }} <= known_until.last_date
-        as is_settled
+    -- A silence that begins on the month's last day is a loss only after all of its days, and what
+    -- shows it may arrive late.
+    {{ add_days('months.month_end',
+        'coalesce(definitions.value, 0) + coalesce(lateness.value, 0)') }}
+    <= months.known_until as is_settled,
+    months.is_whole_month
 
 from counted
-cross join known_until
+inner join months on counted.month_start = months.month_start
 left join definitions
     on
         counted.payment_type = definitions.scope
-        and known_until.last_date >= definitions.valid_from
-        and known_until.last_date < definitions.valid_to
+        and months.known_until >= definitions.valid_from
+        and months.known_until < definitions.valid_to
+left join lateness
+    on
+        months.known_until >= lateness.valid_from
+        and months.known_until < lateness.valid_to

@@ -14,9 +14,11 @@ subscription_months as (
 
 ),
 
-known_until as (
+months as (
 
-    select max(load_date_max) as last_date from {{ ref('fct_subscription_month') }}
+    select * from {{ ref('int_month') }}
+
+    where is_ended
 
 ),
 
@@ -57,11 +59,13 @@ revenues as (
         greatest(subscription_months.own_revenue_fen, 0) as revenue_fen
 
     from subscription_months
-    cross join known_until
+    inner join months on subscription_months.month_start = months.month_start
 
+    -- Who was only told as lost was not in service.
     where
-        {{ add_months('subscription_months.month_start', 1) }}
-        <= {{ add_days('known_until.last_date', 1) }}
+        subscription_months.opening_flag
+        or subscription_months.gross_add_flag
+        or subscription_months.win_back_cnt > 0
 
 ),
 
@@ -101,7 +105,7 @@ ranked as (
         revenue_fen,
         row_number() over (
             partition by month_start, level, province_code, brand_code
-            order by revenue_fen desc, subscription_id asc
+            order by revenue_fen desc
         ) as revenue_rank,
         count(*) over (partition by month_start, level, province_code, brand_code)
             as subscriptions,
@@ -109,7 +113,7 @@ ranked as (
             as total_fen,
         sum(revenue_fen) over (
             partition by month_start, level, province_code, brand_code
-            order by revenue_fen desc, subscription_id asc
+            order by revenue_fen desc
             rows between unbounded preceding and current row
         ) as running_fen
 
@@ -161,16 +165,21 @@ measured as (
 )
 
 select
-    month_start,
-    level,
-    province_code,
-    brand_code,
-    {{ as_bigint('subscriptions') }} as subscriptions,
-    {{ as_bigint('total_fen') }} as revenue_fen,
-    {{ ratio('top_fen', 'total_fen') }} as revenue_share_top20,
-    {{ ratio('case when total_fen > 0 then makers end', 'subscriptions') }}
+    measured.month_start,
+    measured.level,
+    measured.province_code,
+    measured.brand_code,
+    {{ as_bigint('measured.subscriptions') }} as subscriptions,
+    {{ as_bigint('measured.total_fen') }} as revenue_fen,
+    {{ ratio('measured.top_fen', 'measured.total_fen') }} as revenue_share_top20,
+    {{ ratio('case when measured.total_fen > 0 then measured.makers end',
+        'measured.subscriptions') }}
         as share_of_subscriptions_making_80,
-    {{ ratio('2 * ranked_fen - (subscriptions + 1) * total_fen', 'subscriptions * total_fen') }}
-        as gini
+    {{ ratio(
+        '2 * measured.ranked_fen - (measured.subscriptions + 1) * measured.total_fen',
+        'measured.subscriptions * measured.total_fen'
+    ) }} as gini,
+    months.is_whole_month
 
 from measured
+inner join months on measured.month_start = months.month_start

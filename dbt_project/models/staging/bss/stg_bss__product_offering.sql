@@ -20,6 +20,7 @@ select
     promo_months,
     {{ to_fen('price_after_amt') }} as price_after_fen,
     network_gen,
+    partner_id,
     valid_from,
     valid_to,
     updated_at,
