@@ -92,12 +92,10 @@ def _fees(
     for told in by(known, "offering_id", "start_at").values():
         holding = newest_versions(told)[-1]
         start, end = local_day(holding["start_at"]), local_day(holding.get("end_at"))
-        told_of = [
-            row for row in offerings.get(holding["offering_id"], ()) if row["load_date"] <= known_on
-        ]
+        told_of = offerings.get(holding["offering_id"])
         if start is None or start > day or (end and end <= day) or not told_of:
             continue
-        offering = newest_versions(told_of)[-1]
+        offering = version_on(newest_versions(told_of), day)
         fees += fen(offering.get("monthly_fee_amt"))
         partner += fen(offering.get("monthly_fee_amt")) if offering.get("partner_id") else 0
     return partner, fees
