@@ -111,6 +111,7 @@ def label_rows(features: pd.DataFrame, seed: int = 11) -> pd.DataFrame:
             "label": (generator.random(len(features)) < leaving_chance(features)).astype(int),
             "matured_on": features["as_of_date"] + timedelta(days=67),
             "excluded_reason": pd.Series(None, index=features.index, dtype=object),
+            "left_date": pd.Series(None, index=features.index, dtype=object),
         }
     )
 
@@ -147,6 +148,9 @@ def world(folder: Path, subscriptions: int = 1500, dates: list[date] | None = No
 
 def write_labels(labels: pd.DataFrame, path: Path) -> None:
     """Write labels as the compute engine exports them."""
+    if "left_date" not in labels:
+        labels = labels.assign(left_date=None)
+    labels = labels.assign(left_date=pd.to_datetime(labels["left_date"]))
     table = pa.Table.from_pandas(labels, preserve_index=False)
     reason = table.schema.get_field_index("excluded_reason")
     table = table.set_column(reason, "excluded_reason", table["excluded_reason"].cast(pa.string()))

@@ -35,6 +35,7 @@ def trained(tmp_path_factory):
         made.KNOWN_ON,
         made.LABEL,
         made.QUICK,
+        risk_params=made.RISK_PARAMS,
     )
     return world
 
@@ -220,6 +221,7 @@ def test_training_again_mends_a_damaged_version(shelf, trained):
         made.KNOWN_ON,
         made.LABEL,
         made.QUICK,
+        risk_params=made.RISK_PARAMS,
     )
 
     assert report.path == folder

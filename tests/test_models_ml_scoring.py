@@ -46,6 +46,7 @@ def stored(tmp_path_factory):
         made.KNOWN_ON,
         made.LABEL,
         made.QUICK,
+        risk_params=made.RISK_PARAMS,
     )
     return world
 
@@ -222,7 +223,7 @@ def test_the_caller_may_go_on_without_a_damaged_model(stored, tmp_path):
 # Silence
 
 
-def test_a_line_silent_for_too_long_is_low_without_reasons_whatever_its_probability(models):
+def test_a_line_silent_for_too_long_has_no_chance_and_is_low_by_the_rule_alone(models):
     rows = twins(days_since_activity=[14.0, 15.0, np.nan], usage_days_30d=[1, 1, 1])
     rows["arpu_avg3m"] = 100_000
 
@@ -230,13 +231,25 @@ def test_a_line_silent_for_too_long_is_low_without_reasons_whatever_its_probabil
 
     assert scores["risk_tier"].tolist() == ["HIGH", "LOW", "HIGH"]
     assert scores["tier_rule_id"].tolist() == ["PROFIT_DEAR", "SILENT_TOO_LONG", "PROFIT_DEAR"]
-    # It is shown like the others: only the contact is left out.
-    assert len(set(scores["churn_probability"])) == 1
-    assert scores["score_percentile"].notna().all()
-    assert scores["value_fen"].notna().all()
+    in_reach = [True, False, True]
+    for told in ("churn_probability", "score_percentile", "expected_profit_fen", "reason_1_text"):
+        assert scores[told].notna().tolist() == in_reach
+    # What it would bring if it came back is still told, and by which model.
+    assert len(set(scores["value_fen"])) == 1
     assert scores["model_version"].notna().all()
-    assert scores["expected_profit_fen"].notna().tolist() == [True, False, True]
-    assert scores["reason_1_text"].notna().tolist() == [True, False, True]
+
+
+def test_lines_beyond_reach_take_no_place_among_the_percentiles(models):
+    rows = twins(days_since_activity=[1.0, 99, 1, 99], usage_days_30d=[1, 1, 28, 28])
+
+    assert scored(rows, models)["score_percentile"].tolist()[::2] == [100, 50]
+
+
+def test_a_day_on_which_nobody_is_in_reach_has_scores_too(models):
+    scores = scored(twins(days_since_activity=[99.0, 99.0]), models)
+
+    assert scores["tier_rule_id"].tolist() == ["SILENT_TOO_LONG"] * 2
+    assert scores["churn_probability"].isna().all()
 
 
 def test_a_new_or_unknown_line_stays_new_or_unknown_when_it_is_silent(models):
@@ -384,6 +397,7 @@ def test_a_day_that_was_scored_can_keep_its_model_when_another_is_champion(
         made.KNOWN_ON,
         made.LABEL,
         made.QUICK,
+        risk_params=made.RISK_PARAMS,
     )
     assert champion_version(models_dir) == again.version != models.version
 

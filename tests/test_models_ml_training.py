@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -15,8 +16,10 @@ from models_ml.churn.dataset import labelled_rows, split_by_time
 from models_ml.churn.errors import FeatureMismatchError, LabelError, LeakError, SnapshotError
 from models_ml.churn.features import choose_features, learn_space, refuse_leaks
 from models_ml.churn.model import LabelParams, TrainingParams
+from models_ml.churn.parameters import choose_params
 from models_ml.churn.registry import champion_version, load_model_set
-from models_ml.churn.training import make_probe, train_groups
+from models_ml.churn.training import make_probe
+from models_ml.churn.training import train_groups as train_any_groups
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +38,16 @@ def run(world, models_dir, **changes):
         "known_on": made.KNOWN_ON,
         "label": made.LABEL,
         "params": made.QUICK,
+        "risk_params": made.RISK_PARAMS,
     }
     return train(**(given | changes))
+
+
+def train_groups(rows, names, label, params):
+    """Train over rows in memory, with the risk parameters of these tests."""
+    return train_any_groups(
+        rows, names, label, params, lambda day: choose_params(made.RISK_PARAMS, day)
+    )
 
 
 def labelled(subscriptions: int = 300) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -78,21 +89,72 @@ def test_parts_that_are_a_label_window_apart_share_no_leaving():
     assert split_by_time(fortnights[:6], apart_days=30) is None
 
 
-def test_training_keeps_the_parts_apart_where_the_dates_allow_it():
-    days = [date(2025, 1, 1) + timedelta(days=30 * n) for n in range(5)]
-    frame = pd.concat([made.feature_rows(day, 1000) for day in days], ignore_index=True)
-    rows = labelled_rows(frame, made.label_rows(frame), made.KNOWN_ON)
+@pytest.mark.parametrize(
+    ("group", "span"), [("prepaid", 7 + 30 + 14), ("postpaid", 7 + 30)], ids=["silence", "ends"]
+)
+def test_no_leaving_is_labelled_in_two_parts(group, span):
+    # given: as-of dates every week, and the days of a leaving that each would label: of a line that is
+    # lost by silence also one that began up to 14 days before, the first silent day being the next
+    label = LabelParams(7, 30, {"prepaid": 14})
+    weeks = [date(2025, 1, 1) + timedelta(days=7 * n) for n in range(30)]
+    back = {"prepaid": 13, "postpaid": -8}[group]
+
+    # when
+    split = split_by_time(weeks, 2, label.span_days(group))
+
+    # then
+    assert label.span_days(group) == span
+    parts = [
+        {day + timedelta(days=n) for day in part for n in range(-back, 38)}
+        for part in (split.train, split.validation, split.test)
+    ]
+    assert not parts[0] & parts[1]
+    assert not parts[1] & parts[2]
+    # and a later part begins when the leavings of the one before are over
+    assert split.validation[0] > split.train[-1] + timedelta(days=37)
+
+
+def months_of_rows(count: int, subscriptions: int = 1000) -> pd.DataFrame:
+    """Return labelled rows of as-of dates that are 30 days apart."""
+    days = [date(2025, 1, 1) + timedelta(days=30 * n) for n in range(count)]
+    frame = pd.concat([made.feature_rows(day, subscriptions) for day in days], ignore_index=True)
+    return labelled_rows(frame, made.label_rows(frame), date(2025, 12, 31))
+
+
+def test_training_keeps_the_parts_as_far_apart_as_a_leaving_reaches():
+    rows = months_of_rows(7)
+    days = sorted(set(rows["as_of_date"]))
     few = replace(made.QUICK, min_positives_apart=20)
-    many = replace(made.QUICK, min_positives_apart=100)
 
-    apart, _ = train_groups(rows, ["usage_days_30d"], LabelParams(7, 60), few)
-    overlapping, _ = train_groups(rows, ["usage_days_30d"], LabelParams(7, 90), many)
+    models, _ = train_groups(rows, ["usage_days_30d"], LabelParams(7, 30, {"prepaid": 14}), few)
 
-    assert apart["prepaid"].split.train == (days[0],)
-    assert apart["prepaid"].split.test == (days[4],)
-    assert apart["prepaid"].notes == ()
-    assert overlapping["prepaid"].split.train == tuple(days[:3])
-    assert "reach 30 days into that of the test date" in overlapping["prepaid"].notes[0]
+    # 51 and 37 days: two months of 30 days for both
+    for group in ("prepaid", "postpaid"):
+        split = models[group].split
+        assert (split.train, split.validation, split.test) == (
+            tuple(days[:3]),
+            (days[4],),
+            (days[6],),
+        )
+        assert not any("too short" in note for note in models[group].notes)
+
+
+def test_a_short_history_keeps_the_parts_as_far_apart_as_it_can_and_says_so():
+    rows = months_of_rows(4)
+    days = sorted(set(rows["as_of_date"]))
+
+    models, _ = train_groups(
+        rows, ["usage_days_30d"], LabelParams(7, 30, {"prepaid": 14}), made.QUICK
+    )
+
+    # Not two months apart, but one: never the dates side by side that would need no distance at all.
+    split = models["prepaid"].split
+    assert (split.train, split.validation, split.test) == (tuple(days[:2]), (days[2],), (days[3],))
+    assert models["prepaid"].notes[0] == (
+        "the history is too short to keep training, validation and test 51 days apart, as far as a "
+        "leaving reaches: they are 30 days apart, so some leavings are in two of them and the test "
+        "is kinder than life"
+    )
 
 
 def test_three_dates_are_the_least():
@@ -216,18 +278,103 @@ def test_a_feature_that_tells_the_label_alone_is_pointed_at():
     assert any("innocent_name alone" in note for note in models["prepaid"].notes)
 
 
-def test_values_after_the_training_dates_do_not_touch_the_model():
-    features, labels = labelled()
+def test_values_after_the_training_dates_do_not_touch_what_is_measured():
+    # given: two worlds that are equal but for the features of the test date
+    features, labels = labelled(1500)
     names = ["usage_days_30d", "complaints_90d", "competitor_calls_30d"]
     rows = labelled_rows(features, labels, made.KNOWN_ON)
     poisoned = rows.copy()
     poisoned.loc[poisoned["as_of_date"] == made.AS_OF_DATES[-1], names] = 999.0
 
+    # when
     honest, _ = train_groups(rows, names, made.LABEL, made.QUICK)
     other, _ = train_groups(poisoned, names, made.LABEL, made.QUICK)
 
-    assert {g: m.text for g, m in honest.items()} == {g: m.text for g, m in other.items()}
-    assert {g: m.space for g, m in honest.items()} == {g: m.space for g, m in other.items()}
+    # then: what was chosen before the test is the same
+    for group in ("prepaid", "postpaid"):
+        assert honest[group].metrics["validation"] == other[group].metrics["validation"]
+        assert honest[group].metrics["train"] == other[group].metrics["train"]
+
+
+# What is shipped
+
+
+def drifting(shares: Sequence[float], subscriptions: int = 4000) -> pd.DataFrame:
+    """Return prepaid rows of months in which ever fewer of the same lines leave."""
+    rows = months_of_rows(len(shares), subscriptions)
+    rows["payment_group"] = "prepaid"
+    days = sorted(set(rows["as_of_date"]))
+    kept = rows["as_of_date"].map(dict(zip(days, shares, strict=True))).to_numpy()
+    chance = np.random.default_rng(5).random(len(rows))
+    rows["label"] = (rows["label"].to_numpy() * (chance < kept)).astype(np.int8)
+    return rows
+
+
+def test_the_model_in_use_has_learned_from_every_matured_date():
+    # given: competitor calls mean leaving on the newest date alone
+    rows = months_of_rows(7)
+    newest = (rows["as_of_date"] == rows["as_of_date"].max()).to_numpy()
+    called = (rows["competitor_calls_30d"] > 0).to_numpy()
+    rows["label"] = np.where(called, newest, rows["label"]).astype(np.int8)
+    names = ["usage_days_30d", "competitor_calls_30d"]
+
+    models, _ = train_groups(rows, names, LabelParams(7, 30), made.QUICK)
+
+    # then: the measured model could not know it, the one in use does
+    model = models["postpaid"]
+    quiet = rows[newest].iloc[[0, 0]].assign(usage_days_30d=28, competitor_calls_30d=[0, 2])
+    stays, leaves = model.raw_scores(model.space.matrix(quiet))
+    assert leaves > 1.5 * stays
+    assert model.metrics["test"]["auc"] < 0.5
+    assert any("the model in use is fitted again" in note for note in model.notes)
+    assert model.metrics["trees"] == model.booster().num_trees()
+
+
+def test_the_chances_of_the_model_in_use_add_up_to_those_who_left_last():
+    # given: half as many leave in the newest months
+    rows = drifting([1.0, 1.0, 1.0, 0.8, 0.6, 0.5, 0.5])
+    names = ["usage_days_30d", "complaints_90d", "competitor_calls_30d"]
+
+    models, _ = train_groups(rows, names, LabelParams(7, 30), made.QUICK)
+
+    # then: over other people of the next month, of whom half leave too, it is right
+    model = models["prepaid"]
+    later = made.feature_rows(date(2025, 8, 1), 20_000, seed=99)
+    said = model.calibration.apply(model.raw_scores(model.space.matrix(later))).sum()
+    assert said == pytest.approx(0.5 * made.leaving_chance(later).sum(), rel=0.12)
+    # and the measured one was not: it said what the months before had brought
+    assert (
+        model.metrics["test"]["mean_probability"] * model.metrics["test"]["n"]
+        > 1.15 * (model.metrics["test"]["positives"])
+    )
+
+
+def test_said_and_came_are_told_by_tier_for_the_test_dates():
+    # given: a tenth of the lines is silent for too long on the test date
+    rows = months_of_rows(7)
+    rows["days_since_activity"] = np.where(np.arange(len(rows)) % 10 == 0, 15, 0)
+
+    models, _ = train_groups(
+        rows, ["usage_days_30d", "complaints_90d"], LabelParams(7, 30), made.QUICK
+    )
+
+    model = models["prepaid"]
+    told = model.metrics["said_and_came"]
+    test = rows[
+        (rows["as_of_date"] == model.split.test[0])
+        & (rows["payment_group"] == "prepaid")
+        & (rows["days_since_activity"] <= 14)
+    ]
+    assert [part["tier"] for part in told] == ["HIGH", "MEDIUM", "LOW", "TOTAL"]
+    *tiers, total = told
+    assert total["subscriptions"] == len(test) == sum(part["subscriptions"] for part in tiers)
+    assert total["came"] == test["label"].sum() == sum(part["came"] for part in tiers)
+    assert total["said"] == pytest.approx(sum(part["said"] for part in tiers))
+    assert total["said"] == pytest.approx(total["came"], rel=0.5)
+    # HIGH is likelier to leave than MEDIUM, and MEDIUM than LOW, in what is said and in what came
+    for measure in ("said", "came"):
+        high, medium, low = (part[measure] / part["subscriptions"] for part in tiers)
+        assert high > medium > low
 
 
 # Features

@@ -136,6 +136,7 @@ def train(settings: Settings) -> None:
             min_positives_held_out=2,
             min_validation_auc=0,
         ),
+        risk_params=modelling._seed(compute, "param_risk_tier"),
     )
     assert report.promoted, report
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import psycopg
 import pytest
 from simulated import PASSWORD, START
 
 from keepline.embedded import EmbeddedPostgres
 from keepline.simulator import generate, simulate
+from keepline.simulator.charges import Charges, tax_percents
 from keepline.simulator.course import Course
 from keepline.simulator.drops import Drop, write_drop
 from keepline.simulator.truth import write_truth
@@ -39,17 +41,34 @@ def test_the_history_does_not_depend_on_how_many_mornings_follow():
 
 def test_the_truth_of_a_longer_run_begins_with_the_truth_of_a_shorter_one(tmp_path: Path):
     for name, days in (("short", 40), ("long", 60)):
-        course = Course(150, 3, START)
+        course = Course(300, 3, START)
         for _ in course.days(days):
             pass
         write_truth(tmp_path / name, course, [])
 
-    decided = f"where decided_date < date '{START + timedelta(days=40)}'"
-    read = "select * from read_parquet('{}/churn_truth.parquet') "
-    short = duckdb.sql(read.format(tmp_path / "short")).fetchall()
-    long = duckdb.sql(read.format(tmp_path / "long") + decided).fetchall()
-    assert short
-    assert short == long
+    for truth, day in (("churn_truth", "leave_date"), ("stay_truth", "ended_date")):
+        over = f"where {day} < date '{START + timedelta(days=40)}'"
+        read = f"select * from read_parquet('{{}}/{truth}.parquet') "
+        short = duckdb.sql(read.format(tmp_path / "short")).fetchall()
+        long = duckdb.sql(read.format(tmp_path / "long") + over).fetchall()
+        assert short
+        assert short == long
+
+
+def test_a_plan_that_a_short_run_does_not_see_the_end_of_is_no_loss_of_it(tmp_path: Path):
+    course = Course(150, 3, START)
+    for _ in course.days(40):
+        pass
+    write_truth(tmp_path, course, [])
+
+    last = START + timedelta(days=39)
+    read = "select max({}), min({}), count(*) from read_parquet('{}/{}.parquet')"
+    lost = duckdb.sql(read.format("leave_date", "leave_date", tmp_path, "churn_truth")).fetchone()
+    open_ = duckdb.sql(
+        read.format("planned_date", "planned_date", tmp_path, "unfinished_truth")
+    ).fetchone()
+    assert START <= lost[1] <= lost[0] <= last < open_[1]
+    assert open_[2] > 0
 
 
 def test_a_drop_is_the_same_file_whenever_it_is_written(tmp_path: Path):
@@ -120,3 +139,19 @@ def test_a_size_that_makes_no_sense_is_refused(tmp_path: Path):
             start=START,
             extractor_password=PASSWORD,
         )
+
+
+# -- tax ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("day", "percents"),
+    [(date(2025, 12, 31), [9, 6, 6, 6, 6, 6]), (date(2026, 1, 1), [9, 9, 9, 9, 9, 6])],
+)
+def test_the_tax_is_that_of_the_service_on_the_day_of_the_bill(day: date, percents: list[int]):
+    """Calls, messages, data, the operator's own content, a plan's fee, content of a partner."""
+    usage, partner = np.array([0, 1, 2, 3, -1, 3]), np.array([-1, -1, -1, -1, -1, 0])
+    n = np.arange(6)
+    lines = Charges(n, n, n, usage, partner, np.full(6, 1000))
+
+    assert tax_percents(lines, day).tolist() == percents

@@ -207,7 +207,7 @@ def compare_scores(settings: Settings, folder: Path) -> None:
     told = made.world(folder)
     batch.train(
         told.snapshots, told.labels, told.models_dir, made.CATALOG, made.KNOWN_ON, made.LABEL,
-        made.QUICK,
+        made.QUICK, risk_params=made.RISK_PARAMS,
     )  # fmt: skip
     models = load_model_set(told.models_dir, champion_version(told.models_dir))
     params = choose_params(made.RISK_PARAMS, made.SCORE_DATE)

@@ -44,7 +44,12 @@ def train(settings: Settings, day: date) -> None:
     compute = compute_for(settings)
     with stage(settings, "train", Window.day(day)) as clock, lease.committing():
         params = _thresholds(compute, day)
-        label = LabelParams(int(params["label_gap_days"]), int(params["label_window_days"]))
+        risk_params = _seed(compute, "param_risk_tier")
+        label = LabelParams(
+            int(params["label_gap_days"]),
+            int(params["label_window_days"]),
+            _silence_days(compute, day, risk_params),
+        )
         dates = _training_dates(compute, day, label.gap_days + label.window_days)
         if not dates:
             clock.message = (
@@ -66,6 +71,7 @@ def train(settings: Settings, day: date) -> None:
             day,
             label,
             TrainingParams(num_threads=settings.compute_threads, test_dates=HELD_OUT_DATES),
+            risk_params=risk_params,
         )
         clock.rows = report.rows
         quality = "; ".join(
@@ -194,6 +200,21 @@ def _thresholds(compute: Compute, day: date) -> dict[str, float]:
         [day, day],
     )
     return {str(key): float(value) for key, value in rows}
+
+
+def _silence_days(compute: Compute, day: date, risk_params: pd.DataFrame) -> dict[str, int]:
+    """Return, for each payment type that is lost by silence, for how many days it is within reach."""
+    from models_ml.churn.dataset import GROUPS
+    from models_ml.churn.parameters import REACHABLE, choose_params
+
+    rows = compute.execute(
+        "select distinct scope from seeds.param_churn_definition where key = 'inactivity_days'"
+        " and valid_from <= ? and ? < valid_to",
+        [day, day],
+    )
+    lost_by_silence = {str(scope) for (scope,) in rows}
+    reach = choose_params(risk_params, day)
+    return {group: int(reach.get(REACHABLE, group)) for group in GROUPS if group in lost_by_silence}
 
 
 def _seed(compute: Compute, name: str) -> pd.DataFrame:

@@ -84,6 +84,7 @@ class Care:
         s = self.people.lines
         n = len(who)
         started = day * DAY_S + rng.integers(8 * _HOUR, 22 * _HOUR, n)
+        started = np.maximum(started, s.activated[who] + 600)
         order = np.argsort(started, kind="stable")
         who, why, started = who[order], why[order], started[order]
         survey = why == _SURVEY
@@ -198,7 +199,8 @@ class Care:
         s = self.people.lines
         rng = stream(self.seed, "ports", day)
         leaves = at[(s.kind[at] == world.PORT_OUT) & ~s.stays[at]]
-        asks = at[(s.cause[at] == PULL) & s.stays[at]]
+        # A card's number stays with its main line: nobody else could take it.
+        asks = at[(s.cause[at] == PULL) & s.stays[at] & (s.secondary_of[at] < 0)]
         asks = asks[rng.random(len(asks)) < 0.30]
         self._leave(rng, leaves, day)
         n = len(asks)

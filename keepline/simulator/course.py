@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -12,8 +11,8 @@ import numpy as np
 from keepline.simulator import changes, reference, schema, usage, world
 from keepline.simulator.billing import Billing
 from keepline.simulator.care import Care
-from keepline.simulator.leaving import Pull, decide, end_reasons
-from keepline.simulator.population import Array, Population
+from keepline.simulator.leaving import CALM_DAYS, Pull, decide, end_reasons
+from keepline.simulator.population import LEFT, OVERTAKEN, STAYED, Array, Population
 from keepline.simulator.prepaid import Prepaid
 from keepline.simulator.recruit import recruit
 from keepline.simulator.rhythm import DAY_S, NEVER, Rhythm, stream
@@ -55,7 +54,6 @@ class Course:
         self.prepaid = Prepaid(self.people, self.sink, seed)
         self.care = Care(self.people, self.sink, seed)
         self.upkeep = Upkeep(self.people, self.sink, seed)
-        self.plans: dict[str, list[Array]] = defaultdict(list)
         self.lines_in_use: list[int] = []
         self.left: list[int] = []
         self._found(subscribers)
@@ -160,34 +158,39 @@ class Course:
             self.care.port_out(at, max(day, 0))
 
     def _note(self, at: Array) -> None:
-        s = self.people.lines
-        self.plans["line"].append(at)
-        for name in ("cause", "plan_from", "plan_to", "kind", "destination", "stays", "shows"):
-            self.plans[name].append(getattr(s, name)[at].copy())
+        s, p = self.people.lines, self.people.plans
+        s.plan[at] = new = p.grow(len(at))
+        p.line[new] = at
+        for name in ("cause", "plan_from", "plan_to", "kind", "destination", "shows"):
+            getattr(p, name)[new] = getattr(s, name)[at]
 
     def _leave(self, day: int) -> None:
         """Carry out the plans that end today; who stayed is left in peace for a while."""
-        s, a = self.people.lines, self.people.accounts
+        s, a, p = self.people.lines, self.people.accounts, self.people.plans
         due = np.flatnonzero((s.cause[: s.n] >= 0) & (s.plan_to[: s.n] == day) & ~s.gone[: s.n])
         due = due[s.ended_at[due] == NEVER]
         rng = stream(self.seed, "leave", day)
-        stay = due[s.stays[due]]
+        stay, going = due[s.stays[due]], due[~s.stays[due]]
+        p.outcome[s.plan[stay]] = STAYED
         s.cause[stay] = -1
         s.stays[stay] = False
-        s.calm_until[stay] = day + 45
+        s.calm_until[stay] = day + CALM_DAYS
         s.level[stay] *= 0.92
-        going = due[~s.stays[due]]
         # A debt takes the cards along that hang on the same account.
         broke = s.account[going[s.kind[going] == world.INVOLUNTARY]]
         mates = np.flatnonzero(np.isin(s.account[: s.n], broke) & (s.ended_at[: s.n] == NEVER))
         mates = np.setdiff1d(mates, going)
         if len(mates):
+            p.outcome[s.plan[mates[s.cause[mates] >= 0]]] = OVERTAKEN
             s.cause[mates], s.kind[mates] = world.NON_PAYMENT, world.INVOLUNTARY
-            s.plan_from[mates] = s.plan_to[mates] = day
-            s.stays[mates] = False
+            decided = s.plan_from[s.secondary_of[mates]]
+            s.plan_from[mates] = np.maximum(decided, s.activated[mates] // DAY_S)
+            s.plan_to[mates] = day
+            s.stays[mates] = s.shows[mates] = False
             s.leave_at[mates] = day * DAY_S + 15 * 3600
             self._note(mates)
             going = np.concatenate([going, mates])
+        p.outcome[s.plan[going]] = LEFT
         self.left.append(len(going))
         silent = s.kind[going] == world.SILENT
         quiet, ends = going[silent], going[~silent]

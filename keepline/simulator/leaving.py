@@ -75,8 +75,9 @@ def chances(people: Population, at: Array, day: int, rhythm: Rhythm, pull: Array
     shocked = (since_shock >= 0) & (since_shock < 60)
     light = np.clip(1.6 - s.level[at] * (s.voice[at] + s.data[at]) / 2, 0.5, 1.6)
     out = np.empty((len(at), len(world.CAUSES)))
-    out[:, PRICE] = np.where(shocked, 0.125, 0.0009) * s.price_temper[at]
-    out[:, SERVICE] = 0.0008 + 0.095 * np.minimum(s.pain[at], 4.0)
+    # No price changed, nobody leaves for it; nor for the service who never reported trouble.
+    out[:, PRICE] = np.where(shocked, 0.125, 0.0) * s.price_temper[at]
+    out[:, SERVICE] = 0.095 * np.where(s.pain[at] < 0.1, 0.0, np.minimum(s.pain[at], 4.0))
     out[:, PULL] = 0.0048 * pull[_PROVINCE[s.county[at]]] * bound * s.off_net[at].mean(axis=1) * 2
     out[:, DECLINE] = np.where(s.prepaid[at], 0.0115, 0.0030) * light * bound
     auto = a.auto_pay[s.account[at]]
@@ -85,7 +86,8 @@ def chances(people: Population, at: Array, day: int, rhythm: Rhythm, pull: Array
     out[:, NON_PAYMENT] *= np.where(auto, 0.45, 1.2)
     out[:, MOVING] = np.where((s.brand[at] == world.CAMPUS) & (rhythm.leaving > 1.1), 0.006, 0.0018)
     out[:, NO_SIGN] = 0.0016
-    out[:, FRAUD] = 0.0002
+    # Who cheats does so with a new line.
+    out[:, FRAUD] = np.where(tenure < 90, 0.0020, 0.0)
     out *= general[:, None] * _PER_MONTH
     out[:, SERVICE] *= np.where(bound < 1, 0.6, 1.0)
     return out
@@ -151,6 +153,8 @@ def decide(
     campaign = pull[1][_PROVINCE[s.county[at]]]
     s.destination[at] = np.where((cause == PULL) & (rng.random(n) < 0.8), campaign, anyone)
     never = s.plan_to[at] < 0
+    # A debt begins with a bill of this history, or nothing of it would be seen.
+    never |= (cause == NON_PAYMENT) & (day + gap < 1)
     s.cause[at[never]] = -1
     at = at[~never]
     quits = at[(s.cause[at] == NON_PAYMENT) & ~s.stays[at]]

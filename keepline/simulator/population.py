@@ -186,6 +186,7 @@ class Lines(Arrays):
         "depth": ("f4", 0.0, 0),
         "kind": ("i1", -1, 0),
         "destination": ("i1", -1, 0),
+        "plan": ("i4", -1, 0),
         "calm_until": ("i4", LONG_AGO, 0),
     }
     sid: Array
@@ -250,6 +251,7 @@ class Lines(Arrays):
     depth: Array
     kind: Array
     destination: Array
+    plan: Array
     calm_until: Array
 
     def alive(self) -> Array:
@@ -264,6 +266,33 @@ class Lines(Arrays):
         return np.where(seen, np.clip(ramp, 0.0, 1.0), 0.0).astype(np.float32)
 
 
+class Plans(Arrays):
+    """Every plan to leave that was ever made, and what became of it."""
+
+    columns: ClassVar[Specs] = {
+        "line": ("i4", -1, 0),
+        "cause": ("i1", -1, 0),
+        "plan_from": ("i4", 0, 0),
+        "plan_to": ("i4", 0, 0),
+        "kind": ("i1", -1, 0),
+        "destination": ("i1", -1, 0),
+        "shows": ("?", False, 0),
+        "outcome": ("i1", 0, 0),
+    }
+    line: Array
+    cause: Array
+    plan_from: Array
+    plan_to: Array
+    kind: Array
+    destination: Array
+    shows: Array
+    outcome: Array
+
+
+UNDER_WAY, LEFT, STAYED, OVERTAKEN = range(4)
+"""Outcomes of a plan; OVERTAKEN is one whose line ended in another way before the plan's day."""
+
+
 class Population:
     """Everybody, and the running numbers of the operator's systems."""
 
@@ -271,6 +300,7 @@ class Population:
         self.customers = Customers()
         self.accounts = Accounts()
         self.lines = Lines()
+        self.plans = Plans()
         self._numbers: dict[str, int] = {}
 
     def number(self, series: str, k: int) -> Array:

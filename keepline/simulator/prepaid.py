@@ -49,11 +49,12 @@ class Prepaid:
         channel = rng.choice(_CHANNELS, k, p=[0.5, 0.25, 0.1, 0.1, 0.05])
         digital = np.isin(channel, [world.WALLET, world.APP])
         taken_back = rng.random(k) < 0.003
+        paid_at = day * DAY_S + rng.integers(7 * 3600, 23 * 3600, k)
         self.sink.add(
             "ocs.recharge",
             recharge_id=self.people.number("recharge", k),
             subscription_id=chosen + 1,
-            recharged_at=day * DAY_S + rng.integers(7 * 3600, 23 * 3600, k),
+            recharged_at=np.maximum(paid_at, s.activated[chosen] + 300),
             face=face,
             paid=np.where(digital, face * 99 // 100, face),
             channel_code=channel,

@@ -14,15 +14,17 @@ import pyarrow.parquet as pq
 from keepline.simulator import world
 from keepline.simulator.arrow import dates, ids
 from keepline.simulator.course import Course
-from keepline.simulator.population import Array
+from keepline.simulator.population import LEFT, OVERTAKEN, STAYED, UNDER_WAY, Array
 from keepline.simulator.rhythm import DAY_S
 
 
 def write_truth(folder: Path, course: Course, dirty: Sequence[tuple[date, str, str, int]]) -> None:
     """Write the truth of a run.
 
-    `churn_truth.parquet` has a row per line that leaves, `stay_truth.parquet` one per plan that came
-    to nothing (the same signs, and then nothing), `base_truth.parquet` one per line ever, and
+    `churn_truth.parquet` has a row per line that left, `stay_truth.parquet` one per plan that came
+    to nothing (the same signs, and then nothing), `unfinished_truth.parquet` one per plan whose day
+    never came (still under way when the run ends, or overtaken by another end of the line: neither
+    a loss nor a stay of this history), `base_truth.parquet` one per line ever, and
     `dirty_truth.parquet` the number of broken rows by drop, table and kind.
 
     Args:
@@ -32,16 +34,20 @@ def write_truth(folder: Path, course: Course, dirty: Sequence[tuple[date, str, s
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    plans = {name: np.concatenate(parts) for name, parts in course.plans.items()}
-    going = ~plans["stays"]
+    p = course.people.plans
+    outcome = p.outcome[: p.n]
+    pq.write_table(_plans(course, outcome == LEFT), folder / "churn_truth.parquet")
+    stayers = _plans(course, outcome == STAYED, last_day="ended_date")
     pq.write_table(
-        _plans(course, {n: v[going] for n, v in plans.items()}), folder / "churn_truth.parquet"
+        stayers.drop_columns(["kind", "destination_operator"]), folder / "stay_truth.parquet"
     )
-    stayers = _plans(course, {n: v[~going] for n, v in plans.items()})
-    stayers = stayers.rename_columns(
-        ["ended_date" if name == "leave_date" else name for name in stayers.column_names]
-    ).drop_columns(["kind", "destination_operator"])
-    pq.write_table(stayers, folder / "stay_truth.parquet")
+    open_ = np.isin(outcome, [UNDER_WAY, OVERTAKEN])
+    unfinished = _plans(course, open_, last_day="planned_date")
+    why = _codes(("under_way", "overtaken"), (outcome[open_] == OVERTAKEN).astype(int))
+    pq.write_table(
+        unfinished.append_column("why", why).drop_columns(["kind", "destination_operator"]),
+        folder / "unfinished_truth.parquet",
+    )
     pq.write_table(_base(course), folder / "base_truth.parquet")
     columns = [list(c) for c in zip(*dirty, strict=True)] or [[], [], [], []]
     types = (pa.date32(), pa.string(), pa.string(), pa.int64())
@@ -60,19 +66,23 @@ def _codes(codes: Sequence[str], at: Array) -> pa.Array:
     return pa.array(codes, type=pa.string()).take(pa.array(at.astype(np.int64), mask=at < 0))
 
 
-def _plans(course: Course, plans: dict[str, Array]) -> pa.Table:
+def _plans(course: Course, chosen: Array, last_day: str = "leave_date") -> pa.Table:
+    p = course.people.plans
+    at = np.flatnonzero(chosen)
     # Who moves away, cannot pay or is cut off goes to nobody in particular.
-    known = np.isin(plans["cause"], [world.NON_PAYMENT, world.MOVING, world.FRAUD])
-    destination = np.where(known & (plans["kind"] != world.PORT_OUT), -1, plans["destination"])
+    nowhere = np.isin(p.cause[at], [world.NON_PAYMENT, world.MOVING, world.FRAUD])
+    nowhere &= p.kind[at] != world.PORT_OUT
     return pa.table(
         {
-            "subscription_id": ids("S", plans["line"] + 1),
-            "cause": _codes(world.CAUSES, plans["cause"]),
-            "decided_date": dates(plans["plan_from"], course.start),
-            "leave_date": dates(plans["plan_to"], course.start),
-            "kind": _codes(world.KINDS, plans["kind"]),
-            "destination_operator": _codes(world.OPERATORS, destination),
-            "shows_signs": pa.array(plans["shows"]),
+            "subscription_id": ids("S", p.line[at] + 1),
+            "cause": _codes(world.CAUSES, p.cause[at]),
+            "decided_date": dates(p.plan_from[at], course.start),
+            last_day: dates(p.plan_to[at], course.start),
+            "kind": _codes(world.KINDS, p.kind[at]),
+            "destination_operator": _codes(
+                world.OPERATORS, np.where(nowhere, -1, p.destination[at])
+            ),
+            "shows_signs": pa.array(p.shows[at]),
         }
     )
 

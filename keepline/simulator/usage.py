@@ -145,6 +145,7 @@ class Day:
         rng = stream(seed, "usage", day)
         alive = s.alive()
         self.at = at = alive[~s.gone[alive] | (s.drawer_until[alive] >= day)]
+        self.begins = s.activated[at] - day * DAY_S
         n = len(at)
         ramp = s.ramp(at, day)
         cause, depth = s.cause[at], s.depth[at]
@@ -173,9 +174,9 @@ class Day:
         }
         interest = ramp * np.where(s.stays[at], 0.7, 1.0)
         self.hotline = (
-            np.where(cause == PULL, 0.015 * (interest > 0) + 0.045 * interest, 0.0006) * on
+            np.where(cause == PULL, 0.015 * (interest > 0) + 0.045 * interest, 0.0006) * active
         )
-        self.hotline += np.where((cause == PRICE) & (interest > 0), 0.012, 0.0) * on
+        self.hotline += np.where((cause == PRICE) & (interest > 0), 0.012, 0.0) * active
         self.switch = np.where(cause == PULL, 0.12 * (ramp > 0) + 0.45 * ramp, 0.0)
         self.switch += np.where(cause == DECLINE, 0.22 * ramp, 0.0)
         bad = 1.0 + 2.5 * ramp * (cause == SERVICE)
@@ -199,6 +200,7 @@ class Day:
         second = local_seconds(rng, clock, len(place))
         second = (second + self.people.lines.owl[self.at[place]]) % DAY_S
         order = np.argsort(second)
+        order = order[second[order] > self.begins[place[order]]]
         return place[order], which[order], second[order]
 
     def cells(self, rng: np.random.Generator, place: Array) -> Array:
@@ -250,7 +252,8 @@ def voice(day: Day) -> Records:
     curious = np.flatnonzero(rng.random(len(day.at)) < day.hotline)
     place = np.concatenate([place, curious])
     outward = np.concatenate([which == 0, np.ones(len(curious), bool)])
-    second = np.concatenate([second, rng.integers(9 * 3600, 21 * 3600, len(curious))])
+    asked_at = rng.integers(9 * 3600, 21 * 3600, len(curious))
+    second = np.concatenate([second, np.maximum(asked_at, day.begins[curious] + 60)])
     n, regular = len(place), len(which)
     s, at = day.people.lines, day.at[place]
 

@@ -124,6 +124,8 @@ def train(
     known_on: date,
     label: LabelParams,
     params: TrainingParams | None = None,
+    *,
+    risk_params: pd.DataFrame,
 ) -> TrainingReport:
     """Train, store and promote a model set.
 
@@ -137,6 +139,7 @@ def train(
         known_on: training day; only labels with `matured_on <= known_on` are read.
         label: gap and window of the label.
         params: how to train.
+        risk_params: table `param_risk_tier`, for the tiers that the test is told by.
 
     Returns:
         the report. Too little to train on is not an error: the set then holds the sentence.
@@ -145,6 +148,7 @@ def train(
         SnapshotError: a snapshot is damaged, or they do not have the same columns.
         LeakError: the catalogue names a column that knows the future.
         LabelError: the labels cannot be joined one to one.
+        RiskParameterError: a parameter of a test date is missing or out of range.
     """
     from models_ml.churn.training import train_groups
 
@@ -156,7 +160,13 @@ def train(
     if not labels_path.is_file():
         raise LabelError(f"there is no label file {labels_path}: export the labels first")
     rows = labelled_rows(features, read_frame(labels_path), known_on)
-    models, skipped = train_groups(rows, choose_features(words.features, rows), label, params)
+    models, skipped = train_groups(
+        rows,
+        choose_features(words.features, rows),
+        label,
+        params,
+        partial(choose_params, risk_params),
+    )
     trained = ModelSet(
         models=models,
         skipped=skipped,

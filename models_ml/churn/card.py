@@ -8,7 +8,7 @@ from typing import Any
 from models_ml.churn.model import ModelSet, PaymentModel
 
 _PARTS = (
-    ("validation", "validation (calibrated on it)"),
+    ("validation", "validation (rounds chosen on it)"),
     ("test", "test"),
     ("test_unseen_subscriptions", "test, subscriptions that training never saw"),
     ("test_still_active", "test, used within the last week"),
@@ -35,7 +35,8 @@ def model_card(models: ModelSet) -> str:
         f"Trained on what was known on {models.known_on}. Its probability is the chance that a "
         f"subscription is lost in the {label.window_days} days that begin {label.gap_days} days after "
         "the as-of date. Only subscriptions with three full months on net are learned and scored; "
-        "labels count only once they have matured; excluded ones (administrative) are left out.",
+        "labels count only once they have matured; excluded ones (administrative) are left out. A line "
+        "that was won back later has left all the same; a loss that turned out never to have been is none.",
         "",
         "A prepaid line is lost by a silence of `inactivity_days` (`param_churn_definition`). Such a "
         "silence counts as leaving not only when it begins in those days, but also when it began before "
@@ -44,9 +45,8 @@ def model_card(models: ModelSet) -> str:
         "the prepaid losses had begun when the features were taken.",
         "",
         "A line that has been silent for more than `reachable_silence_days` of `param_risk_tier` is "
-        "neither learned nor measured here. It is scored, and its probability, though extrapolated, "
-        "is shown; but the tier tells whether a contact pays, not how probable a loss is, and no "
-        "contact reaches a SIM that is out of the phone: such a line is LOW (`SILENT_TOO_LONG`).",
+        "neither learned nor measured here, so it has no probability: it is LOW by that rule alone "
+        "(`SILENT_TOO_LONG`), as no contact reaches a SIM that is out of the phone.",
         "",
     ]
     for group, model in models.models.items():
@@ -74,20 +74,31 @@ def model_card(models: ModelSet) -> str:
 def _model_section(group: str, model: PaymentModel) -> list[str]:
     split = model.split
     shown = [(title, model.metrics[name]) for name, title in _PARTS]
-    trained = model.metrics["train"]
+    chosen, in_use = model.metrics["train"], model.metrics["in_use"]
     return [
         f"## {group}",
         "",
-        f"Trained on {trained['n']} rows ({trained['positives']} left) of "
-        f"{', '.join(map(str, split.train))}; validated on {', '.join(map(str, split.validation))}; "
-        f"tested on {', '.join(map(str, split.test))}. {model.metrics['trees']} trees, "
-        f"{len(model.space.names)} features, calibrated by {model.calibration.method}.",
+        f"Chosen on {chosen['n']} rows ({chosen['positives']} left) of "
+        f"{', '.join(map(str, split.train))}, validated on {', '.join(map(str, split.validation))}, "
+        f"tested on {', '.join(map(str, split.test))}. The model in use is fitted to all "
+        f"{in_use['n']} matured rows ({in_use['positives']} left): {model.metrics['trees']} trees, "
+        f"{len(model.space.names)} features. Its chances are moved as a whole, so that they add up to "
+        "those who left on the test dates.",
         "",
         "| measure | " + " | ".join(title for title, _ in shown) + " |",
         "|---" * (len(shown) + 1) + "|",
         *(
             f"| {title} | " + " | ".join(_number(values, name) for _, values in shown) + " |"
             for name, title in _MEASURES
+        ),
+        "",
+        "Said and come on the test dates, by the tier that each line would have had:",
+        "",
+        "| tier | lines | said to leave | left |",
+        "|---|---|---|---|",
+        *(
+            f"| {told['tier']} | {told['subscriptions']} | {told['said']:.1f} | {told['came']} |"
+            for told in model.metrics["said_and_came"]
         ),
         "",
         "Most used features: "

@@ -18,7 +18,8 @@ GROUPS = (PREPAID, POSTPAID)
 _GROUP_OF = {"prepaid": PREPAID, "postpaid": POSTPAID, "hybrid": POSTPAID}
 
 FULL_MONTHS_TO_SCORE = 3
-LABEL_COLUMNS = (KEY, AS_OF, "label", "matured_on", "excluded_reason")
+LEFT_DATE = "left_date"
+LABEL_COLUMNS = (KEY, AS_OF, "label", "matured_on", "excluded_reason", LEFT_DATE)
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,14 @@ def flag(values: pd.Series[bool]) -> npt.NDArray[np.bool_]:
 
 
 def labelled_rows(features: pd.DataFrame, labels: pd.DataFrame, known_on: date) -> pd.DataFrame:
-    """Return the rows that may be learned from, with `label` (0 or 1) and `payment_group`.
+    """Return the rows that may be learned from, with `label` (0 or 1), `left_date`, `payment_group`.
 
     A row is kept when it would have been scored on its as-of date (alive, three full months on net,
     something known of it), its label had matured by `known_on` and nothing excludes it.
 
     Args:
         features: one row per subscription and as-of date.
-        labels: `subscription_id`, `as_of_date`, `label`, `matured_on`, `excluded_reason`.
+        labels: `subscription_id`, `as_of_date`, `label`, `matured_on`, `excluded_reason`, `left_date`.
         known_on: the training day; a label that matured later is not known yet.
 
     Raises:
@@ -78,14 +79,16 @@ def labelled_rows(features: pd.DataFrame, labels: pd.DataFrame, known_on: date) 
     labels = labels.assign(**{AS_OF: _days(labels[AS_OF])})
     features = features.assign(**{AS_OF: _days(features[AS_OF])})
     matured = pd.to_datetime(labels["matured_on"]) <= pd.Timestamp(known_on)
-    usable = labels.loc[matured & labels["excluded_reason"].isna(), [KEY, AS_OF, "label"]]
+    usable = labels.loc[
+        matured & labels["excluded_reason"].isna(), [KEY, AS_OF, "label", LEFT_DATE]
+    ]
     wrong = int((~usable["label"].isin([0, 1])).sum())
     if wrong:
         raise LabelError(
             f"{wrong} labels that had matured by {known_on} are neither 0 nor 1 and carry no "
             f"excluded_reason: build label_churn as known on {known_on} again"
         )
-    clashing = features.columns.intersection(["label", "payment_group"])
+    clashing = features.columns.intersection(["label", LEFT_DATE, "payment_group"])
     rows = features.drop(columns=clashing).merge(usable, on=[KEY, AS_OF], how="inner")
     rows["payment_group"] = payment_group(rows["payment_type"])
     scorable = is_known(rows) & ~is_new(rows) & rows["payment_group"].notna().to_numpy()
@@ -110,8 +113,8 @@ def split_by_time(
     Args:
         dates: as-of dates, in any order, repeats allowed.
         test_dates: how many of the newest dates are kept for the test, and as many to validate.
-        apart_days: least days between parts. With the length of the label window no leaving is in
-            two parts; dates that fall between are not used.
+        apart_days: least days between parts. With `LabelParams.span_days` no leaving is in two
+            parts; dates that fall between are not used.
 
     Returns:
         the split, or None when there are not enough dates for all three parts.

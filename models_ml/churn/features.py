@@ -28,7 +28,7 @@ _DENIED = re.compile(
     r"""^(
         label | label_.* | is_label | target | outcome
       | churn | churned | churn_(?!contact).* | is_churn(ed)? | churned_(flag|on|at|date) | .*_churn_flag
-      | termination_.* | terminated_.* | is_terminated | .*_terminated_date
+      | left_(date|on|at) | termination_.* | terminated_.* | is_terminated | .*_terminated_date
       | matured_on | excluded_reason | definition | definition_code
       | confirmed_date | revoked_date | .*_confirmed_date
       | health_stage | risk_tier | tier_rule_id | score_.* | score | model_version | expected_profit.*

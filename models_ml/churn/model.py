@@ -20,7 +20,9 @@ from models_ml.churn.dataset import GROUPS, TimeSplit
 from models_ml.churn.features import CHUNK_ROWS, FeatureSpace, Matrix
 from models_ml.churn.immutable import canonical_json, sha256_of_bytes
 
-FORMAT = 1
+FORMAT = 2
+# What was written before keeps its meaning: it only lacks what later formats added.
+READABLE_FORMATS = (1, FORMAT)
 VERSION_PREFIX = "churn-"
 VERSION_HEX = 16
 
@@ -32,10 +34,22 @@ class LabelParams:
     Attributes:
         gap_days: days between the as-of date and the label window, so that a list can be worked.
         window_days: length of the label window.
+        silence_days: by payment type that is lost by silence, for how many days a line may have been
+            silent on the as-of date to be judged; its silence counts from its first day.
     """
 
     gap_days: int
     window_days: int
+    silence_days: Mapping[str, int] = field(default_factory=dict)
+
+    def span_days(self, group: str) -> int:
+        """Return how far apart two as-of dates must be for no leaving to be labelled on both.
+
+        A loss by silence is dated back to the first silent day, up to `silence_days` before the
+        as-of date; any loss is labelled up to the end of the window. With the gap counted in, the
+        leavings of the earlier date are over when the later date begins.
+        """
+        return self.gap_days + self.window_days + self.silence_days.get(group, 0)
 
 
 @dataclass(frozen=True)
@@ -46,8 +60,9 @@ class TrainingParams:
         seed: LightGBM's seed.
         num_threads: threads; part of the result, so it is fixed and not the machine's count.
         min_positives: leavers that the training dates must hold.
-        min_positives_apart: leavers that the training dates must hold to keep the parts a whole
-            label window apart; with fewer, every date is used and the card says so.
+        min_positives_apart: leavers that the training dates must hold to keep the parts as far apart
+            as a leaving reaches; with fewer, the parts are as far apart as the dates allow and the
+            card says so.
         min_positives_held_out: leavers that validation and test must hold each.
         min_validation_auc: a model below it orders hardly better than chance and is not kept.
         test_dates: newest as-of dates kept for the test; as many before them validate.
@@ -99,10 +114,14 @@ class PaymentModel:
         text: LightGBM's model text.
         space: its columns.
         calibration: raw score to probability.
-        hazards: base chances of leaving, from the training labels.
+        hazards: base chances of leaving, from the labels of all rows.
         metrics: measures by part: `validation`, `test`, `test_unseen_subscriptions`,
-            `test_still_active`; `trees` and `top_features` (name and share of the gain).
-        split: as-of dates of each part.
+            `test_still_active`, made before the model in use was fitted to all rows (`training`);
+            `said_and_came` of the test dates, a list of `tier` (HIGH, MEDIUM, LOW, TOTAL),
+            `subscriptions`, `said` (sum of their chances) and `came` (those that left); `train` and
+            `in_use` with `n` and `positives`; `trees` and `top_features` (name and share of the gain)
+            of the model in use.
+        split: as-of dates of each part; the model in use learned from all of them and those between.
         notes: sentences for the model card.
         probe: rows to try the stored model with.
     """

@@ -28,7 +28,7 @@ from models_ml.churn.card import model_card
 from models_ml.churn.dataset import GROUPS
 from models_ml.churn.errors import ModelVerificationError
 from models_ml.churn.immutable import canonical_json, sha256_of_bytes, write_atomically
-from models_ml.churn.model import FORMAT, ModelSet, version_of
+from models_ml.churn.model import READABLE_FORMATS, ModelSet, version_of
 
 CHAMPION = "champion"
 DOCUMENT = "model.json"
@@ -159,10 +159,9 @@ def _parse(folder: Path, files: Mapping[str, bytes]) -> tuple[dict[str, Any], di
         known_format = document["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise _refused(folder, f"{DOCUMENT} cannot be read") from error
-    if known_format != FORMAT:
-        raise _refused(
-            folder, f"{DOCUMENT} has format {known_format}, this keepline reads {FORMAT}"
-        )
+    if known_format not in READABLE_FORMATS:
+        known = " and ".join(map(str, READABLE_FORMATS))
+        raise _refused(folder, f"{DOCUMENT} has format {known_format}, this keepline reads {known}")
     if version_of(document) != folder.name:
         raise _refused(folder, f"its content is that of {version_of(document)}")
     if {group + TEXT_SUFFIX for group in parts} != set(files) - {DOCUMENT, CARD}:

@@ -21,7 +21,7 @@ from models_ml.churn.model import ModelSet, PaymentModel
 from models_ml.churn.parameters import RiskParams
 from models_ml.churn.reasons import REASON_COLUMNS, Catalogue, explain
 from models_ml.churn.snapshot import AS_OF, KEY
-from models_ml.churn.tiers import HIGH, MEDIUM, NEW, NODATA, SILENCE, assign_tiers
+from models_ml.churn.tiers import HIGH, MEDIUM, NEW, NODATA, SILENCE, assign_tiers, is_silent
 from models_ml.churn.value import clv_12m_fen
 
 RULE_NEW = "NEW_ON_NET"
@@ -75,10 +75,12 @@ def score_parts(
     """Return one row per living subscription, in the order of the features, in `SCORE_COLUMNS`.
 
     NEW has less than three full months on net; NODATA has nothing known or no model; both have
-    neither probability nor worth. All others get the calibrated probability of their payment type's
-    model, their percentile within the payment type (100 = the most at risk), their 12-month worth,
-    a tier, and HIGH and MEDIUM up to three reasons. A line that is silent for too long keeps its
-    probability and percentile and is LOW without a profit: no contact reaches it (`tiers`).
+    neither probability nor worth. A line that is silent for too long is LOW by a rule alone (`tiers`):
+    no model learned from such lines and no contact reaches it, so it has neither probability nor
+    percentile nor profit, but what it would bring in a year if it came back, its 12-month worth. All
+    others get the calibrated probability of their payment type's model, their percentile among those
+    of the payment type that have one (100 = the most at risk), their worth, a tier, and HIGH and
+    MEDIUM up to three reasons.
 
     Args:
         parts: reads the features of one as-of date from the start, columns in any order; called once to
@@ -135,7 +137,8 @@ def predict_rows(
 
     Returns:
         `PREDICTED_COLUMNS` with the index of the rows; raw score, probability and worth are NaN where
-        no model is asked, and `unscored` says why (`NEW_ON_NET`, `NOTHING_KNOWN` or `NO_MODEL`).
+        there is no model to ask, and `unscored` says why (`NEW_ON_NET`, `NOTHING_KNOWN` or `NO_MODEL`).
+        Of a line that is silent for too long only the worth is told.
 
     Raises:
         FeatureMismatchError: the columns are not those of the model.
@@ -175,12 +178,14 @@ def judge(
     new = (predicted["unscored"] == RULE_NEW).to_numpy()
     result["tier_rule_id"] = predicted["unscored"].astype(object)
     result.loc[new, "risk_tier"] = NEW
-    scored = predicted["raw_score"].notna().to_numpy()
+    # All that have a model: also the lines beyond reach, whose tier needs no probability.
+    scored = predicted["value_fen"].notna().to_numpy()
     if models is None or not scored.any():
         return result
     result["churn_probability"] = predicted["churn_probability"]
     for group in models.models:
-        raw = predicted.loc[scored & (predicted["payment_group"] == group).to_numpy(), "raw_score"]
+        of_group = (predicted["payment_group"] == group).to_numpy()
+        raw = predicted.loc[of_group, "raw_score"].dropna()
         # Ranked by the raw score: calibration may put many rows on one step.
         result.loc[raw.index, "score_percentile"] = raw.rank(method="average", pct=True) * 100
     result.loc[scored, "value_fen"] = predicted.loc[scored, "value_fen"].astype(np.int64)
@@ -263,18 +268,15 @@ def _predict(
     params: RiskParams,
     num_threads: int,
 ) -> None:
-    """Fill raw score, probability and worth of one payment type's rows."""
+    """Fill the worth of one payment type's rows, and raw score and probability of those in reach."""
     model.space.check(rows)
-    raw = np.concatenate(
-        [
-            model.raw_scores(model.space.matrix(part), num_threads)
-            for part in _chunks(rows, CHUNK_ROWS)
-        ]
-    )
-    predicted.loc[rows.index, "raw_score"] = raw
-    predicted.loc[rows.index, "churn_probability"] = model.calibration.apply(raw)
     worth = clv_12m_fen(rows, model.hazards, params.get("annual_discount_rate"))
     predicted.loc[rows.index, "value_fen"] = worth.astype(np.int64)
+    reached = rows[~is_silent(rows, params)]
+    for part in _chunks(reached, CHUNK_ROWS):
+        raw = model.raw_scores(model.space.matrix(part), num_threads)
+        predicted.loc[part.index, "raw_score"] = raw
+        predicted.loc[part.index, "churn_probability"] = model.calibration.apply(raw)
 
 
 def _chunks(rows: pd.DataFrame, size: int) -> list[pd.DataFrame]:

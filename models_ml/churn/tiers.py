@@ -13,8 +13,9 @@ and never pays when CLV <= d. HIGH reaches p* of the dear treatment, MEDIUM that
 When more rows qualify than the list can hold, the most profitable ones stay.
 
 The tier tells whether a contact pays, not how probable a loss is. A line that has been silent for
-more than `reachable_silence_days` is LOW whatever its probability: most likely its SIM is out of the
-phone, so no contact reaches it and none has a profit.
+more than `reachable_silence_days` has no probability, as no model learned from such lines, and is LOW
+by that rule alone: most likely its SIM is out of the phone, so no contact reaches it and none has a
+profit.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def assign_tiers(rows: pd.DataFrame, params: RiskParams) -> pd.DataFrame:
     """Return tier, rule and expected profit of scored rows.
 
     Args:
-        rows: `subscription_id`, `payment_group`, `churn_probability`, `value_fen` and
-            `days_since_activity` (missing: not silent), one row each.
+        rows: `subscription_id`, `payment_group`, `churn_probability` (missing for silent lines),
+            `value_fen` and `days_since_activity` (missing: not silent), one row each.
         params: parameters of the score date. The list shares count over all rows together; lines
             that are silent for too long take no place on a list.
 

@@ -1,4 +1,10 @@
-"""Train one LightGBM model per payment type, calibrated and measured on later dates.
+"""Train one LightGBM model per payment type: chosen and measured on later dates, then fitted to all.
+
+A booster is fitted to the oldest dates (train) and its rounds are chosen on later ones (validation).
+With as many rounds, grown with the rows, it is fitted again to all dates up to the validation and
+measured on the newest ones (test); no leaving is in two of these parts. What is shipped is made in the
+same way of every matured date, as the newest tell most of the months to come: none is left to measure
+it on, so the measures that stay with it are those of the same recipe, ended before the test.
 
 Training is reproducible: rows sorted, `deterministic` with `force_row_wise`, a fixed seed and a
 fixed number of threads. Nothing here reads or writes a file.
@@ -6,7 +12,8 @@ fixed number of threads. Nothing here reads or writes a file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -14,13 +21,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models_ml.churn.calibration import fit_calibration
+from models_ml.churn.calibration import own_chances, settle
 from models_ml.churn.dataset import GROUPS, TimeSplit, split_by_time
 from models_ml.churn.features import FeatureSpace, Matrix, learn_space
 from models_ml.churn.metrics import area_under_curve, measure
 from models_ml.churn.model import LabelParams, PaymentModel, Probe, TrainingParams
+from models_ml.churn.parameters import RiskParams
+from models_ml.churn.said_and_came import said_and_came
 from models_ml.churn.snapshot import AS_OF, KEY
 from models_ml.churn.value import learn_hazards
+
+Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 PROBE_ROWS = 16
 SUSPICIOUS_AUC = 0.97
@@ -42,7 +53,11 @@ class Part:
 
 
 def train_groups(
-    rows: pd.DataFrame, names: Sequence[str], label: LabelParams, params: TrainingParams
+    rows: pd.DataFrame,
+    names: Sequence[str],
+    label: LabelParams,
+    params: TrainingParams,
+    params_of: Callable[[date], RiskParams],
 ) -> tuple[dict[str, PaymentModel], dict[str, str]]:
     """Train a model for each payment type that has enough to learn from.
 
@@ -51,6 +66,7 @@ def train_groups(
         names: feature columns in order.
         label: what the label means.
         params: how to train.
+        params_of: the risk parameters of a day, for the tiers that the test is told by.
 
     Returns:
         the models by payment type, and for every other payment type the sentence that says why
@@ -61,7 +77,7 @@ def train_groups(
     for group in GROUPS:
         # A fresh index: nothing of the other payment type's rows may be reached by position.
         found = rows[rows["payment_group"] == group].reset_index(drop=True)
-        outcome = _train_group(group, found, names, label, params)
+        outcome = _train_group(group, found, names, label, params, params_of)
         if isinstance(outcome, PaymentModel):
             models[group] = outcome
         else:
@@ -75,79 +91,148 @@ def _train_group(
     names: Sequence[str],
     label: LabelParams,
     params: TrainingParams,
+    params_of: Callable[[date], RiskParams],
 ) -> PaymentModel | str:
     if rows.empty:
         return f"{group}: too little to train on: there is not one matured row"
-    problem = ""
-    # With the parts a label window apart no leaving is in two of them. That costs dates, so it is done
-    # where enough leavers remain; a note says when it was not.
-    for apart_days, least in (
-        (label.window_days, params.min_positives_apart),
-        (0, params.min_positives),
-    ):
-        split = split_by_time(list(rows[AS_OF]), params.test_dates, apart_days)
-        if split is None:
-            problem = (
-                f"{group}: too little to train on: {int(rows['label'].sum())} leavers among "
-                f"{len(rows)} matured rows of {rows[AS_OF].nunique()} as-of dates; training, "
-                f"validation and test need {params.test_dates + 2} dates"
-            )
-            continue
-        space = learn_space(names, rows[rows[AS_OF].isin(split.train)])
-        train, validation, test = (
-            _part(rows, dates, space) for dates in (split.train, split.validation, split.test)
-        )
-        problem = _too_few(
-            group,
-            least,
-            params.min_positives_held_out,
-            train=train,
-            validation=validation,
-            test=test,
-        )
-        if not problem:
-            return _train_split(group, space, split, (train, validation, test), label, params)
-    return problem
-
-
-def _train_split(
-    group: str,
-    space: FeatureSpace,
-    split: TimeSplit,
-    parts: tuple[Part, Part, Part],
-    label: LabelParams,
-    params: TrainingParams,
-) -> PaymentModel | str:
-    train, validation, test = parts
-    booster = _fit(space, train, validation, params)
-    raw = np.asarray(booster.predict(validation.matrix, num_threads=params.num_threads))
-    auc = area_under_curve(raw, validation.left)
+    split = _split(group, rows, label, params)
+    if isinstance(split, str):
+        return split
+    space = learn_space(names, rows[rows[AS_OF].isin(split.train)])
+    train, validation, test = (
+        _part(rows, dates, space) for dates in (split.train, split.validation, split.test)
+    )
+    chosen = _choose(space, train, validation, params)
+    auc = area_under_curve(_scores(chosen, validation.matrix, params), validation.left)
     if auc < params.min_validation_auc:
         return (
             f"{group}: the features do not tell leavers from stayers: AUC {auc:.3f} on "
             f"{split.validation[0]} with {validation.positives} leavers, below "
             f"{params.min_validation_auc}; no model is kept"
         )
-    probe_rows = make_probe(space, train.matrix, params.seed)
-    model = PaymentModel(
+    rounds = chosen.num_trees()
+    known = rows[rows[AS_OF] <= split.validation[-1]]
+    measured = _fit_again(known, names, split, split.validation, rounds, label, params)
+    metrics = _measure_parts(measured, chosen, known, train, validation, test)
+    metrics["said_and_came"] = said_and_came(
+        test.rows,
+        measured.calibration.apply(measured.raw_scores(measured.space.matrix(test.rows))),
+        measured.hazards,
+        params_of,
+    )
+    shipped = _fit_again(rows, names, split, split.test, rounds, label, params)
+    metrics["in_use"] = {"n": len(rows), "positives": int(rows["label"].sum())}
+    metrics["trees"] = shipped.booster().num_trees()
+    metrics["top_features"] = _top_features(shipped)
+    notes = (
+        *_suspicions(space, train),
+        *_nearness_note(group, split, label),
+        f"the model in use is fitted again to all {len(rows)} matured rows up to {split.test[-1]}; the "
+        f"measures are of the same recipe, ended on {split.validation[-1]}",
+    )
+    return replace(shipped, metrics=metrics, notes=notes)
+
+
+def _split(
+    group: str, rows: pd.DataFrame, label: LabelParams, params: TrainingParams
+) -> TimeSplit | str:
+    """Return the parts, as far apart as a leaving reaches where the history is long enough for it.
+
+    Else the farthest apart at which the oldest part holds enough leavers; or the sentence that says
+    why there is no split at all.
+    """
+    leavers = rows.groupby(AS_OF)["label"].sum()
+    problem = ""
+    for least in (params.min_positives_apart, params.min_positives):
+        for apart_days in range(label.span_days(group), 0, -1):
+            split = split_by_time(list(leavers.index), params.test_dates, apart_days)
+            if split is None:
+                problem = problem or (
+                    f"{group}: too little to train on: {int(leavers.sum())} leavers among "
+                    f"{len(rows)} matured rows of {len(leavers)} as-of dates; training, "
+                    f"validation and test need {params.test_dates + 2} dates"
+                )
+                continue
+            problem = _too_few(group, rows, split, least, params.min_positives_held_out)
+            if not problem:
+                return split
+    return problem
+
+
+def _too_few(
+    group: str, rows: pd.DataFrame, split: TimeSplit, least: int, least_held_out: int
+) -> str:
+    for name, dates, needed in (
+        ("training", split.train, least),
+        ("validation", split.validation, least_held_out),
+        ("test", split.test, least_held_out),
+    ):
+        part = rows.loc[rows[AS_OF].isin(dates), "label"]
+        positives = int(part.sum())
+        if positives < needed or positives == len(part):
+            return (
+                f"{group}: too little to train on: {positives} leavers among {len(part)} "
+                f"rows of the {name} dates, and a model needs at least {needed}"
+            )
+    return ""
+
+
+def _fit_again(
+    rows: pd.DataFrame,
+    names: Sequence[str],
+    split: TimeSplit,
+    newest: Sequence[date],
+    rounds: int,
+    label: LabelParams,
+    params: TrainingParams,
+) -> PaymentModel:
+    """Return a model of all these rows, without measures and notes.
+
+    More rows carry more rounds. They grow with the square root of the rows: a tree more for each row
+    more would learn the noise that the chosen number of rounds avoided.
+
+    The chances are the booster's own, moved as a whole so that on the newest dates they add up to
+    those who left. The shape is not fitted: held-out scores exist only of the booster that chose the
+    rounds, and what that one overstates or understates with its few rows is its own; bent after it,
+    this one came out worse on later dates. The level is one figure, which drifts from month to month;
+    that the booster has seen the rows hardly sways their sum.
+
+    Args:
+        rows: what to fit to.
+        names: feature columns in order.
+        split: the parts, to stay with the model.
+        newest: as-of dates that set the level.
+        rounds: rounds that were chosen on the training part.
+        label: what the label means.
+        params: how to train.
+    """
+    space = learn_space(names, rows)
+    whole = _part(rows, sorted(set(rows[AS_OF])), space)
+    grown = math.sqrt(len(rows) / rows[AS_OF].isin(split.train).sum())
+    booster = _fit(space, whole, params, min(max(round(rounds * grown), 1), params.max_rounds))
+    level = rows[rows[AS_OF].isin(newest)]
+    probe_rows = make_probe(space, whole.matrix, params.seed)
+    return PaymentModel(
         text=booster.model_to_string(),
         space=space,
-        calibration=fit_calibration(raw, validation.left),
-        hazards=learn_hazards(train.rows, label.window_days),
+        calibration=settle(
+            own_chances(),
+            _scores(booster, space.matrix(level), params),
+            level["label"].to_numpy(dtype=np.float64),
+        ),
+        hazards=learn_hazards(whole.rows, label),
         metrics={},
         split=split,
-        notes=(
-            *_suspicions(space, train),
-            *_overlap_note(split, label),
-        ),
+        notes=(),
         probe=Probe(
             rows=tuple(tuple(None if np.isnan(x) else float(x) for x in row) for row in probe_rows),
             scores=tuple(float(s) for s in booster.predict(probe_rows, num_threads=1)),
         ),
     )
-    metrics = _measure_parts(model, train=train, validation=validation, test=test)
-    metrics["trees"] = booster.num_trees()
-    return replace(model, metrics=metrics)
+
+
+def _scores(booster: Any, matrix: Matrix, params: TrainingParams) -> Vector:  # noqa: ANN401
+    return np.asarray(booster.predict(matrix, num_threads=params.num_threads))
 
 
 def _part(rows: pd.DataFrame, dates: Sequence[date], space: FeatureSpace) -> Part:
@@ -155,23 +240,47 @@ def _part(rows: pd.DataFrame, dates: Sequence[date], space: FeatureSpace) -> Par
     return Part(found, space.matrix(found), found["label"].to_numpy(dtype=np.float64))
 
 
-def _too_few(group: str, least: int, least_held_out: int, **parts: Part) -> str:
-    for name, part in parts.items():
-        needed = least if name == "train" else least_held_out
-        if part.positives < needed or part.positives == len(part.left):
-            shown = "training" if name == "train" else name
-            return (
-                f"{group}: too little to train on: {part.positives} leavers among {len(part.left)} "
-                f"rows of the {shown} dates, and a model needs at least {needed}"
-            )
-    return ""
-
-
-def _fit(space: FeatureSpace, train: Part, validation: Part, params: TrainingParams) -> Any:  # noqa: ANN401
-    """Return a booster cut at the round that did best on the validation date."""
+def _choose(space: FeatureSpace, train: Part, validation: Part, params: TrainingParams) -> Any:  # noqa: ANN401
+    """Return a booster cut at the round that did best on the validation dates."""
     import lightgbm
 
-    settings = {
+    data = _dataset(space, train, params)
+    booster = lightgbm.train(
+        _settings(params),
+        data,
+        num_boost_round=params.max_rounds,
+        valid_sets=[lightgbm.Dataset(validation.matrix, validation.left, reference=data)],
+        callbacks=[lightgbm.early_stopping(params.early_stopping_rounds, verbose=False)],
+    )
+    # A fresh booster of the best rounds: what is measured is exactly what it is cut to.
+    best = booster.model_to_string(num_iteration=booster.best_iteration)
+    return lightgbm.Booster(model_str=best)
+
+
+def _fit(space: FeatureSpace, part: Part, params: TrainingParams, rounds: int) -> Any:  # noqa: ANN401
+    """Return a booster of so many rounds, as it reads from its own text."""
+    import lightgbm
+
+    booster = lightgbm.train(
+        _settings(params), _dataset(space, part, params), num_boost_round=rounds
+    )
+    return lightgbm.Booster(model_str=booster.model_to_string())
+
+
+def _dataset(space: FeatureSpace, part: Part, params: TrainingParams) -> Any:  # noqa: ANN401
+    import lightgbm
+
+    return lightgbm.Dataset(
+        part.matrix,
+        part.left,
+        feature_name=list(space.names),
+        categorical_feature=[space.names.index(name) for name in space.categories],
+        params=_settings(params),
+    )
+
+
+def _settings(params: TrainingParams) -> dict[str, Any]:
+    return {
         "objective": "binary",
         "metric": "binary_logloss",
         "deterministic": True,
@@ -186,23 +295,6 @@ def _fit(space: FeatureSpace, train: Part, validation: Part, params: TrainingPar
         "lambda_l2": params.lambda_l2,
         "verbosity": -1,
     }
-    data = lightgbm.Dataset(
-        train.matrix,
-        train.left,
-        feature_name=list(space.names),
-        categorical_feature=[space.names.index(name) for name in space.categories],
-        params=settings,
-    )
-    booster = lightgbm.train(
-        settings,
-        data,
-        num_boost_round=params.max_rounds,
-        valid_sets=[lightgbm.Dataset(validation.matrix, validation.left, reference=data)],
-        callbacks=[lightgbm.early_stopping(params.early_stopping_rounds, verbose=False)],
-    )
-    # A fresh booster of the best rounds: what is measured is exactly what is stored.
-    best = booster.model_to_string(num_iteration=booster.best_iteration)
-    return lightgbm.Booster(model_str=best)
 
 
 def make_probe(space: FeatureSpace, matrix: Matrix, seed: int) -> Matrix:
@@ -224,33 +316,42 @@ def make_probe(space: FeatureSpace, matrix: Matrix, seed: int) -> Matrix:
     return probe
 
 
-def _measure_parts(model: PaymentModel, **parts: Part) -> dict[str, Any]:
+def _measure_parts(
+    measured: PaymentModel,
+    chosen: Any,  # noqa: ANN401 - LightGBM has no types
+    known: pd.DataFrame,
+    train: Part,
+    validation: Part,
+    test: Part,
+) -> dict[str, Any]:
     """Return the measures per part, and of two harder halves of the test.
 
     Those are the subscriptions that training never saw, and those that were still in use: it is easy
-    to foresee that a line which has gone silent is lost.
+    to foresee that a line which has gone silent is lost. On the validation dates the booster that
+    chose the rounds is measured, as the one that is tested has learned from them.
     """
-    metrics: dict[str, Any] = {
-        "train": {"n": len(parts["train"].left), "positives": parts["train"].positives}
+    held_out = np.asarray(chosen.predict(validation.matrix, num_threads=1))
+    level = settle(own_chances(), held_out, validation.left)
+    said = measured.calibration.apply(measured.raw_scores(measured.space.matrix(test.rows)))
+    seen = test.rows[KEY].isin(known[KEY]).to_numpy()
+    active = _is_active(test.rows)
+    return {
+        "train": {"n": len(train.left), "positives": train.positives},
+        "validation": measure(level.apply(held_out), validation.left),
+        "test": measure(said, test.left),
+        "test_unseen_subscriptions": measure(said[~seen], test.left[~seen]),
+        "test_still_active": measure(said[active], test.left[active]),
     }
-    for name in ("validation", "test"):
-        part = parts[name]
-        raw = model.raw_scores(part.matrix)
-        metrics[name] = measure(model.calibration.apply(raw), part.left)
-        if name == "test":
-            seen = part.rows[KEY].isin(parts["train"].rows[KEY]).to_numpy()
-            for title, rows in (
-                ("test_unseen_subscriptions", ~seen),
-                ("test_still_active", _is_active(part.rows)),
-            ):
-                metrics[title] = measure(model.calibration.apply(raw[rows]), part.left[rows])
+
+
+def _top_features(model: PaymentModel) -> list[list[Any]]:
+    """Return the most used features with their share of the gain, at most twenty."""
     gains = model.booster().feature_importance(importance_type="gain")
     order = np.argsort(-gains, kind="stable")[:20]
     total = float(gains.sum()) or 1.0
-    metrics["top_features"] = [
+    return [
         [model.space.names[i], round(float(gains[i]) / total, 6)] for i in order if gains[i] > 0
     ]
-    return metrics
 
 
 def _is_active(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -278,12 +379,16 @@ def _suspicions(space: FeatureSpace, train: Part) -> list[str]:
     return sentences
 
 
-def _overlap_note(split: TimeSplit, label: LabelParams) -> list[str]:
-    """Say when the test is kinder than life: the same leavings in training and test."""
-    overlap = label.window_days - (split.test[0] - split.train[-1]).days
-    if overlap <= 0:
+def _nearness_note(group: str, split: TimeSplit, label: LabelParams) -> list[str]:
+    """Say when the test is kinder than life: the same leavings in two parts."""
+    wanted = label.span_days(group)
+    apart = min(
+        (split.validation[0] - split.train[-1]).days, (split.test[0] - split.validation[-1]).days
+    )
+    if apart >= wanted:
         return []
     return [
-        f"the label windows of the training dates reach {overlap} days into that of the test date "
-        f"{split.test[0]}, so some leavings are in both and the test is kinder than life"
+        f"the history is too short to keep training, validation and test {wanted} days apart, as far "
+        f"as a leaving reaches: they are {apart} days apart, so some leavings are in two of them and "
+        "the test is kinder than life"
     ]

@@ -1,9 +1,10 @@
-"""What a subscription is worth when it stays: twelve months of margin, thinned and discounted.
+"""What a subscription is worth when it stays: twelve months of its revenue, thinned and discounted.
 
-`clv_12m = sum over t = 1..12 of margin x S(t) / (1 + i)^t`. S(t) uses the base chance of leaving of
-the subscription's brand, payment type and tenure band, not its own risk: the figure answers what a
-successful contact saves. Lowered by its own risk, the surest leavers would be worth the least and
-nobody would call them.
+`clv_12m = sum over t = 1..12 of revenue x S(t) / (1 + i)^t`. The revenue is the subscription's own,
+without tax and without what is collected for partners; no cost is taken off, as none is known yet.
+S(t) uses the base chance of leaving of the subscription's brand, payment type and tenure band, not
+its own risk: the figure answers what a successful contact saves. Lowered by its own risk, the surest
+leavers would be worth the least and nobody would call them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models_ml.churn.model import Hazards
+from models_ml.churn.dataset import LEFT_DATE
+from models_ml.churn.model import Hazards, LabelParams
+from models_ml.churn.snapshot import AS_OF
 
 Vector = npt.NDArray[np.float64]
 
@@ -26,29 +29,42 @@ _SHRINK_TO_ROWS = 200.0
 _MAX_MONTHLY_HAZARD = 0.95
 
 
-def monthly_hazard(probability: float, window_days: int) -> float:
-    """Return the chance of leaving within a month, from the chance within a window of days."""
+def monthly_hazard(probability: float, days: int) -> float:
+    """Return the chance of leaving within a month, from the chance of leaving within some days.
+
+    Args:
+        probability: chance of those who were there on the first day to be lost on one of the days.
+        days: the days on which such a loss may lie.
+    """
     kept = 1.0 - min(max(probability, 0.0), 1.0)
-    return float(min(1.0 - kept ** (DAYS_PER_MONTH / window_days), _MAX_MONTHLY_HAZARD))
+    return float(min(1.0 - kept ** (DAYS_PER_MONTH / days), _MAX_MONTHLY_HAZARD))
 
 
-def learn_hazards(rows: pd.DataFrame, window_days: int) -> Hazards:
-    """Return the base chances of leaving of one payment type's training rows.
+def learn_hazards(rows: pd.DataFrame, label: LabelParams) -> Hazards:
+    """Return the base chances of leaving of one payment type's rows.
+
+    The label spans more days than its window: a silence is dated back to its first day, and counts as
+    leaving when that lies before the window. So the chance is taken from the window alone: of the
+    subscriptions that were still there at its beginning, those that were lost in it.
 
     A segment with few rows is drawn towards the whole: it counts as if 200 rows of the overall
     rate had been seen beside its own.
 
     Args:
-        rows: training rows with `label`, and where present `brand_code` and `tenure_days`.
-        window_days: length of the label window.
+        rows: rows with `label`, `as_of_date`, `left_date` (of those that left; unknown counts as in the
+            window), and where present `brand_code` and `tenure_days`.
+        label: what the label means.
     """
-    overall = float(rows["label"].mean())
-    grouped = rows["label"].groupby(pd.Series(_segments(rows), index=rows.index))
+    window_begins = pd.to_datetime(rows[AS_OF]) + pd.Timedelta(days=label.gap_days + 1)
+    lost_before = (rows["label"] == 1) & (pd.to_datetime(rows[LEFT_DATE]) < window_begins)
+    there = rows[~lost_before]
+    overall = float(there["label"].mean()) if len(there) else 0.0
+    grouped = there["label"].groupby(pd.Series(_segments(there), index=there.index))
     by_segment = {}
     for segment, left in grouped:
         rate = (float(left.sum()) + _SHRINK_TO_ROWS * overall) / (len(left) + _SHRINK_TO_ROWS)
-        by_segment[str(segment)] = monthly_hazard(rate, window_days)
-    return Hazards(monthly_hazard(overall, window_days), by_segment)
+        by_segment[str(segment)] = monthly_hazard(rate, label.window_days)
+    return Hazards(monthly_hazard(overall, label.window_days), by_segment)
 
 
 def clv_12m_fen(rows: pd.DataFrame, hazards: Hazards, annual_discount_rate: float) -> Vector:

@@ -26,9 +26,10 @@ churn_events as (
 
     select * from {{ ref('fct_churn_event') }}
 
+    -- Who was won back has left all the same; what was corrected was never a loss.
     where
         confirmed_date <= {{ known_on() }}
-        and (revoked_date is null or revoked_date > {{ known_on() }})
+        and (corrected_date is null or corrected_date > {{ known_on() }})
 
 ),
 
@@ -98,6 +99,21 @@ reaches as (
 
 ),
 
+losses as (
+
+    select
+        subscription_id,
+        kind,
+        event_date,
+        -- Of a loss that was corrected after its return only the day that told of it is left.
+        case
+            when revoked_date <= {{ known_on() }} then coalesce(returned_date, revoked_date)
+        end as returned_date
+
+    from churn_events
+
+),
+
 dated as (
 
     select
@@ -139,40 +155,35 @@ leavings as (
         -- alive: were its silences left out, the model would only see those that ended well.
         max(
             case
-                when
-                    churn_events.event_date <= dated.gap_end
-                    and churn_events.kind <> 'inactivity'
-                    then 1
+                when losses.event_date <= dated.gap_end and losses.kind <> 'inactivity' then 1
                 else 0
             end
         ) as left_before,
-        max(
+        min(
             case
                 when
-                    (
-                        churn_events.event_date > dated.gap_end
-                        or churn_events.kind = 'inactivity'
-                    )
-                    and churn_events.kind in ('voluntary', 'port_out', 'inactivity')
-                    then 1
-                else 0
+                    (losses.event_date > dated.gap_end or losses.kind = 'inactivity')
+                    and losses.kind in ('voluntary', 'port_out', 'inactivity')
+                    then losses.event_date
             end
-        ) as left_willingly,
+        ) as left_date,
         max(
             case
                 when
-                    churn_events.event_date > dated.gap_end
-                    and churn_events.kind not in ('voluntary', 'port_out', 'inactivity')
+                    losses.event_date > dated.gap_end
+                    and losses.kind not in ('voluntary', 'port_out', 'inactivity')
                     then 1
                 else 0
             end
         ) as was_ended
 
     from dated
-    inner join churn_events
+    inner join losses
         on
-            dated.subscription_id = churn_events.subscription_id
-            and dated.window_end >= churn_events.event_date
+            dated.subscription_id = losses.subscription_id
+            and dated.window_end >= losses.event_date
+    -- A loss that was over by the as-of date is an earlier story.
+    where losses.returned_date is null or losses.returned_date > dated.as_of_date
 
     group by dated.subscription_id, dated.as_of_date
 
@@ -186,7 +197,7 @@ judged as (
         dated.payment_type,
         dated.matured_on,
         coalesce(dated.matured_on <= {{ known_on() }}, false) as is_matured,
-        coalesce(leavings.left_willingly, 0) as left_willingly,
+        leavings.left_date,
         case
             when not dated.is_alive then 'NOT_ALIVE'
             when leavings.left_before = 1 then 'CHURNED_BEFORE'
@@ -213,7 +224,9 @@ select
     case when payment_type = 'prepaid' then 'INACTIVITY_90' else 'TERMINATION' end
         as definition_code,
     case
-        when is_matured and excluded_reason is null then cast(left_willingly as integer)
-    end as label -- noqa: RF04
+        when is_matured and excluded_reason is null
+            then case when left_date is null then 0 else 1 end
+    end as label, -- noqa: RF04
+    case when is_matured and excluded_reason is null then left_date end as left_date
 
 from judged
