@@ -164,7 +164,7 @@ def test_no_text_that_ships_tells_nothing_or_the_usual_as_a_figure():
             continue
         for value, typical in ((0.0, 3.0), (0.0, -3.0), (0.001, 0.5), (0.99999, 3.0), (1.0, 0.999)):
             text = told(feature, value, typical) or ""
-            for words in ("only 0", " 0 ", "Only 0", "only 100 %", "100 % less", "1 times"):
+            for words in ("only 0", " 0 ", "Only 0", "only 100 %", "100 % less", " 1 times"):
                 assert words not in f" {text} ", (feature, value, text)
         assert "{value}" not in entry.text_none, feature
 
