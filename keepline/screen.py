@@ -23,9 +23,20 @@ from rich.text import Text
 
 from keepline import store
 from keepline.report import reading
-from keepline.report.formats import TIERS, count, plural, ratio, risk, seconds, share, yuan
+from keepline.report.formats import (
+    TIERS,
+    WITHOUT_RISK,
+    count,
+    plural,
+    ratio,
+    risk,
+    seconds,
+    share,
+    yuan,
+)
 from keepline.report.quality import read_sentences
-from keepline.report.rows import Arrivals, Check, SetAside, Stage, Tier, Urgent
+from keepline.report.rows import Arrivals, Check, NotToCall, SetAside, Stage, Tier, Urgent
+from keepline.report.tiers import CONTACTED, beyond_reach, not_to_call
 from keepline.settings import Settings
 from keepline.window import Window
 
@@ -97,6 +108,7 @@ def summary(
     with store.connect(settings, "bi_reader") as connection:
         reading.require_current(connection, release)
         tiers = reading.read_tiers(connection)
+        left_out = reading.read_not_to_call(connection)
         sentences = read_sentences(settings, reading.read_scorings(connection))
         urgent = reading.read_urgent(connection, reading.Names.read(connection))
     head = Text.assemble(
@@ -110,7 +122,7 @@ def summary(
             *_part("What ran", _stage_table(stages)),
             *_part("What was set aside", _arrivals(arrivals, whole), *_set_aside(set_aside)),
             *_part("What the gates said", *_gates(checks)),
-            *_part("Who may leave", *_tiers(tiers, sentences)),
+            *_part("Who may leave", *_tiers(tiers, left_out, sentences)),
             *_part("Call first", *_urgent(urgent)),
             *_part("Connect a BI tool", *_connect(settings)),
             *_part(
@@ -232,7 +244,9 @@ def _gates(checks: Sequence[Check]) -> list[RenderableType]:
     return lines
 
 
-def _tiers(tiers: Sequence[Tier], sentences: Sequence[str]) -> list[RenderableType]:
+def _tiers(
+    tiers: Sequence[Tier], left_out: Sequence[NotToCall], sentences: Sequence[str]
+) -> list[RenderableType]:
     if not tiers:
         return [Text("Nobody was scored.")]
     found = {tier.tier: tier for tier in tiers}
@@ -240,21 +254,37 @@ def _tiers(tiers: Sequence[Tier], sentences: Sequence[str]) -> list[RenderableTy
     table = _table(
         ("tier", ""),
         ("lines", "right"),
-        ("share", "right"),
-        ("12-month worth", "right"),
-        ("loss to expect", "right"),
+        ("of all", "right"),
+        ("12-month revenue", "right"),
+        ("expected loss", "right"),
+        ("to contact", "right"),
     )
     for name in TIERS:
         tier = found.get(name)
-        judged = tier is not None and name not in ("NEW", "NODATA")
+        judged = tier is not None and name not in WITHOUT_RISK
         table.add_row(
             name,
             count(tier.lines if tier else 0),
             share(ratio(tier.lines if tier else 0, whole)),
-            yuan(tier.worth_fen) if tier and judged else "-",
+            yuan(tier.revenue_fen) if tier and judged else "-",
             yuan(tier.at_risk_fen) if tier and judged else "-",
+            count(tier.callable) if tier and name in CONTACTED else "-",
         )
+    table.add_row(
+        "all",
+        count(whole),
+        share(ratio(whole, whole)),
+        yuan(sum(tier.revenue_fen for tier in tiers)),
+        yuan(sum(tier.at_risk_fen for tier in tiers)),
+        count(sum(tier.callable for tier in tiers if tier.tier in CONTACTED)),
+    )
     lines: list[RenderableType] = [table]
+    lines += [
+        Text(f"{name}: {words}.") for name in CONTACTED if (words := not_to_call(left_out, name))
+    ]
+    silent = beyond_reach(tiers)
+    if silent:
+        lines.append(Text(silent))
     if set(found) <= {"NEW", "NODATA"}:
         lines.append(Text("There is no model, so nobody has a risk."))
         lines += [Text(said) for said in sentences]
@@ -264,7 +294,7 @@ def _tiers(tiers: Sequence[Tier], sentences: Sequence[str]) -> list[RenderableTy
 def _urgent(rows: Sequence[Urgent]) -> list[RenderableType]:
     if not rows:
         return [Text("Nobody today.")]
-    table = _table(("line", ""), ("risk", "right"), ("worth", "right"), ("why", ""))
+    table = _table(("line", ""), ("risk", "right"), ("revenue", "right"), ("why", ""))
     for row in rows:
         reasons = Table.grid(padding=(0, 1, 0, 0))
         for reason in row.reasons:
@@ -272,7 +302,7 @@ def _urgent(rows: Sequence[Urgent]) -> list[RenderableType]:
         table.add_row(
             Text(f"{row.msisdn_masked or '-'}\n{row.brand}\n{row.tier}"),
             risk(row.probability),
-            yuan(row.worth_fen),
+            yuan(row.revenue_fen),
             reasons,
         )
     return [table]

@@ -143,7 +143,7 @@ class World:
             "mart_rfm_month",
             [
                 {
-                    "month_start": MAY,
+                    "month_start": month,
                     "subscription_id": line,
                     "r_score": 5,
                     "f_score": 3,
@@ -151,6 +151,7 @@ class World:
                     "segment": "Loyal",
                     "frequency_trend": "stable",
                 }
+                for month in (MAY, JUNE)
                 for line in LINES
             ],
         )
@@ -158,13 +159,14 @@ class World:
             "mart_pareto_month",
             [
                 {
-                    "month_start": MAY,
+                    "month_start": month,
                     "province_code": name,
                     "brand_code": "B",
                     "revenue_fen": 100,
                     "revenue_share_top20": "0.8",
                     "share_of_subscriptions_making_80": "0.2",
                 }
+                for month in (MAY, JUNE)
                 for name in PROVINCES
             ],
         )

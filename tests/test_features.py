@@ -319,6 +319,70 @@ def test_a_line_is_scored_when_it_is_alive_and_old_enough(known_then):
     assert all(row["known_flag"] for row in known_then)
 
 
+def test_tenure_is_the_same_in_features_and_months(later):
+    # To the end of the day, and full on the same day of the month.
+    began = {"s21": (3, 1), "s22": (2, 1), "s23": (1, 31), "s24": (2, 28), "s25": (3, 31)}
+    activated = {line: date(2026, *day) for line, day in began.items()}
+    later.add(
+        "subscription", [subscription(x, AS_OF, activated_at=at(activated[x])) for x in began]
+    )
+    later.build("core", AS_OF, AS_OF)
+
+    for month_end in (AS_OF, date(2026, 2, 28), date(2025, 12, 31)):
+        months = later.rows(
+            "select subscription_id, tenure_months from core.fct_subscription_month"
+            f" where month_end = date '{month_end}' and closing_flag"
+        )
+        known = {row["subscription_id"]: row for row in later.features(month_end)}
+        told = {row["subscription_id"]: row["tenure_months"] for row in months}
+        # Who became known after the month is in it by now.
+        compared = set(told) & set(known)
+        assert len(compared) >= 6
+        assert {x: told[x] for x in compared} == {
+            x: known[x]["full_months_on_net"] for x in compared
+        }
+        if month_end == AS_OF:
+            assert {x: told[x] for x in began} == {"s21": 1, "s22": 2, "s23": 2, "s24": 1, "s25": 0}
+
+
+def test_a_change_of_payment_leaves_the_revenue_of_the_months_before_it(later, known_then):
+    # s1 was billed all winter: to be prepaid since today takes nothing of it away.
+    later.add("subscription", [subscription("s1", AS_OF, payment_type="prepaid")])
+    later.build("core", AS_OF, AS_OF)
+
+    changed = differences(known_then, later.features(AS_OF))
+
+    assert changed == {("s1", "payment_type"), ("s1", "province_code")}
+
+
+def test_what_cannot_be_said_is_empty_and_not_no(known_then):
+    found = {row["subscription_id"]: row for row in known_then}
+    of_customer = ("group_customer_flag", "campus_flag", "vip_tier", "age_years")
+
+    assert [found[UNKNOWN_HOLDER][name] for name in of_customer] == [None] * 4
+    assert [found["s1"][name] for name in of_customer] == [False, False, "silver", 45]
+    # Nobody knows whether a plan is 5G that the catalogue does not have.
+    assert [found[line]["plan_5g_flag"] for line in ("s1", UNKNOWN_PLAN)] == [False, None]
+
+
+def test_the_months_of_a_contract_are_counted_from_the_end_of_the_day(later):
+    # As of 10 February: to 9 March it is a day less than a month, to 10 March it is one.
+    ends = {"s1": date(2026, 3, 9), "s2": date(2026, 3, 10), "s3": EARLIER, "s4": date(2026, 2, 9)}
+    later.add(
+        "subscription_offering",
+        [
+            holding(line, "p1", FIRST_DAY, load_date=EARLIER, contract_end_date=end)
+            for line, end in ends.items()
+        ],
+    )
+    later.build("core", EARLIER, EARLIER)
+
+    found = {row["subscription_id"]: row for row in later.features(EARLIER)}
+
+    assert [found[line]["contract_months_left"] for line in ends] == [0, 1, 0, None]
+    assert [found[line]["contract_expired_days"] for line in ends] == [None, None, None, 1]
+
+
 def test_no_feature_knows_the_future_and_each_has_words():
     with (PROJECT_DIR / "dbt_project" / "seeds" / "feature_catalog.csv").open(newline="") as file:
         catalogue = list(csv.DictReader(file))

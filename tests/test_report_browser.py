@@ -106,7 +106,15 @@ def browser() -> Iterator[Any]:
 def report(settings: Settings) -> Path:
     """Return the report of a morning like the demo's."""
     said = (0.002, 0.004, 0.006, 0.009, 0.012, 0.016, 0.022, 0.035, 0.07, 0.21)
-    save_model(settings, reliability=[{"said": p, "seen": 1.2 * p, "n": 50} for p in said])
+    tiers = [("HIGH", 96, 30.2, 31), ("MEDIUM", 240, 24.8, 47), ("LOW", 2064, 20.1, 26)]
+    save_model(
+        settings,
+        reliability=[{"said": p, "seen": 1.2 * p, "n": 50} for p in said],
+        said_and_came=[
+            {"tier": tier, "subscriptions": lines, "said": said, "came": came}
+            for tier, lines, said, came in tiers
+        ],
+    )
     return write_report(settings, realistic(settings).publish())
 
 

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+from datetime import date, timedelta
 
 import pytest
-from report_store import JUNE_30, MODEL, Morning, check, figure, page_of, risk, save_model, words
+from report_store import (
+    JUNE_30,
+    MARCH,
+    MAY,
+    MODEL,
+    Morning,
+    check,
+    figure,
+    loss,
+    movement,
+    page_of,
+    risk,
+    save_model,
+    words,
+)
 
 from keepline import ops
 from keepline.errors import BadDataError
-from keepline.report import formats, write_report
+from keepline.report import formats, outcome, write_report
 from keepline.settings import Settings
 
 
@@ -29,6 +44,7 @@ def test_checks_quarantine_and_coverage_are_told(settings: Settings) -> None:
     morning.rows["mart_coverage"] = [
         need | {"contract_table": "recharge", "table_coverage": "full", "sentence": "Covered."},
         need | {"contract_table": "cdr_sms", "table_coverage": "empty", "sentence": "No messages."},
+        need | {"contract_table": "cdr_data", "table_coverage": "partial", "sentence": "A sample."},
     ]
 
     # when
@@ -42,8 +58,9 @@ def test_checks_quarantine_and_coverage_are_told(settings: Settings) -> None:
     assert "15 rows arrived in 2 batches: 11 loaded, 2 set aside, 1 left out" in said
     assert "1 batch does not add up" in said
     assert "BAD_DATE recharge 2" in said
-    assert "1 of 1 mart had to do without a table" in said
-    assert "mart.rfm_month partial cdr_sms No messages." in said
+    assert "1 of 1 mart had to do without a table or with part of one" in said
+    assert "mart.rfm_month partial cdr_sms empty No messages." in said
+    assert "mart.rfm_month partial cdr_data partial A sample." in said
     assert "Covered." not in said
 
 
@@ -64,12 +81,172 @@ def test_model_quality_is_that_of_the_model_that_scored(settings: Settings) -> N
     said = words(page)
     assert f"Model {MODEL}, trained on what was known on 2026-06-29" in said
     assert "prepaid later month 500 15 3.0 % 3.1 % 0.812 0.250 4.2 0.0212 0.40 %" in said
-    assert "lost in the 60 days that begin 7 days after the score date" in said
+    assert "lost in the 30 days that begin 7 days after the score date" in said
     assert "Prepaid: a note of the training." in said
     assert "Postpaid: too little to train on: 3 leavers." in said
     assert "Synthetic data" in said
     calibration = figure(page, "plot-calibration-0")["data"][1]
     assert (calibration["x"], calibration["y"]) == ([0.01], [0.02])
+
+
+def test_said_is_compared_with_what_came(settings: Settings) -> None:
+    # given scores of 22 April, whose window of 29 April + 30 days ends with May, which is settled
+    day = date(2026, 4, 24)
+    morning = Morning(settings)
+    save_model(settings, said_and_came=[
+        {"tier": "LOW", "subscriptions": 9, "said": 9.0, "came": 9},
+    ])  # fmt: skip
+    morning.rows["mart_subscriber_movement"] = [
+        movement(MARCH, payment_type="prepaid", opening=1, closing=1),
+        movement(MAY, payment_type="prepaid", opening=1, closing=1, is_settled=False),
+        movement(MAY, payment_type="postpaid", opening=1, closing=1),
+    ]
+    post = {"payment_type": "postpaid", "score_date": day}
+    morning.rows["mart_churn_risk_daily"] = [
+        # 40 lines of HIGH at 50 %: 20 are said to leave
+        *(risk(f"h{n}", "HIGH", churn_probability=0.5, **post) for n in range(40)),
+        # 500 lines of LOW at 1 %: 5 are said to leave
+        *(risk(f"l{n}", "LOW", churn_probability=0.01, **post) for n in range(500)),
+        # no risk, no comparison
+        risk("new", "NEW", **post),
+        risk("far", "SILENT", churn_probability=0.9, **post),
+        # a day later the window is not over by the end of May; prepaid March is long gone
+        risk("h0", "HIGH", payment_type="postpaid", score_date=day + timedelta(days=1)),
+        risk("p0", "HIGH", score_date=day),
+        risk("h0", "HIGH", payment_type="postpaid"),
+    ]
+    in_window = day + timedelta(days=8)
+    morning.rows["fct_churn_event"] = [
+        # five of HIGH left: three willingly, in the window's first and last day, one of them came back
+        loss("h0", "voluntary", in_window),
+        loss("h1", "port_out", day + timedelta(days=37)),
+        loss("h2", "voluntary", in_window, outcome="won_back", returned_date=JUNE_30),
+        # ... and two by a silence that had begun before
+        loss("h3", "inactivity", day - timedelta(days=3), confirmed_date=day + timedelta(days=87)),
+        loss("h4", "inactivity", in_window, confirmed_date=day + timedelta(days=98)),
+        # not counted: found to be none, too late, over before the scoring
+        loss("h5", "voluntary", in_window, outcome="corrected"),
+        loss("h6", "voluntary", day + timedelta(days=38)),
+        loss("h7", "inactivity", date(2026, 1, 5), confirmed_date=date(2026, 4, 4),
+             outcome="won_back", returned_date=date(2026, 4, 10)),
+        loss("h10", "voluntary", date(2026, 4, 10), confirmed_date=date(2026, 5, 2),
+             outcome="won_back", returned_date=date(2026, 4, 15)),
+        # not judged: left before the window, left against their will
+        loss("h8", "voluntary", day + timedelta(days=7)),
+        loss("h9", "involuntary", in_window),
+        # of LOW seven left
+        *(loss(f"l{n}", "voluntary", in_window) for n in range(7)),
+        loss("far", "inactivity", day - timedelta(days=40), confirmed_date=day + timedelta(days=50)),
+    ]  # fmt: skip
+
+    # when
+    page = page_of(morning)
+
+    # then 5 of 38 lines left where 19 were said to; 7 instead of 5 may be chance
+    said = words(page)
+    judged = "scores of 2026-04-24"
+    assert f"postpaid HIGH {judged} 38 19.0 5 0.26 ▼ fewer left than said" in said
+    assert f"postpaid LOW {judged} 500 5.0 7 1.40 may be chance" in said
+    assert f"postpaid all tiers {judged} 538 24.0 12 0.50 ▼ fewer left than said" in said
+    assert page.count("▼ fewer") == 2
+    # prepaid lines are told by the test of their model, until scores of theirs are old enough
+    assert "prepaid LOW the model's test 9 9.0 9 1.00 as said" in said
+    assert "No published score is old enough" not in said
+
+
+def test_test_of_the_model_is_told_until_scores_are_old_enough(settings: Settings) -> None:
+    # given the first morning
+    morning = Morning(settings)
+    morning.rows["mart_churn_risk_daily"] = [risk("s1", "HIGH")]
+    save_model(settings, said_and_came=[
+        {"tier": "HIGH", "subscriptions": 100, "said": 40.25, "came": 60},
+        {"tier": "MEDIUM", "subscriptions": 0, "said": 0.0, "came": 0},
+        {"tier": "LOW", "subscriptions": 3000, "said": 30.0, "came": 33},
+        {"tier": "TOTAL", "subscriptions": 3100, "said": 70.25, "came": 93},
+    ])  # fmt: skip
+
+    # when
+    page = page_of(morning)
+
+    # then
+    said = words(page)
+    assert (
+        "No published score is old enough to be compared with what came: its 37 days have to be over, "
+        "and the month in which they end has to be settled. Until then the model's own test" in said
+    )
+    assert "prepaid HIGH the model's test 100 40.2 60 1.49 ▲ more left than said" in said
+    assert "prepaid LOW the model's test 3,000 30.0 33 1.10 as said" in said
+    assert "prepaid all tiers the model's test 3,100 70.2 93 1.32 ▲ more left than said" in said
+    assert "MEDIUM the model's test" not in said
+    assert '<tr class="warn"><td>prepaid</td><td>HIGH</td>' in page
+    assert "<tr><td>prepaid</td><td>LOW</td>" in page
+
+
+def test_model_that_does_not_say_it_by_tier_is_told(settings: Settings) -> None:
+    morning = Morning(settings)
+    morning.rows["mart_churn_risk_daily"] = [risk("s1", "HIGH")]
+    save_model(settings)
+
+    assert "Nor does the document of the model say it by tier" in words(page_of(morning))
+
+
+@pytest.mark.parametrize(
+    ("said", "came", "words"),
+    [
+        (0.0, 0, outcome.AS_SAID),
+        (100.0, 85, outcome.AS_SAID),
+        (100.0, 115, outcome.AS_SAID),
+        # 84 of 100: one in twenty times by chance; 79 of 100: one in sixty
+        (100.0, 84, outcome.MAY_BE_CHANCE),
+        (100.0, 79, outcome.FEWER),
+        # of a thousand the same share is no chance
+        (1000.0, 840, outcome.FEWER),
+        (1000.0, 1160, outcome.MORE),
+        # e^-3 = 5 %; e^-4 = 2 %
+        (3.0, 0, outcome.MAY_BE_CHANCE),
+        (4.0, 0, outcome.FEWER),
+        # 1 - e^-.02 = 2 %; 1 - e^-.03 = 3 %
+        (0.02, 1, outcome.MORE),
+        (0.03, 1, outcome.MAY_BE_CHANCE),
+        (0.0, 1, outcome.MORE),
+        (50_000.0, 30_000, outcome.FEWER),
+    ],
+)
+def test_differences_that_may_be_chance_are_not_flagged(said: float, came: int, words: str) -> None:
+    assert outcome.verdict(said, came) == words
+
+
+@pytest.mark.parametrize(
+    ("silence", "told"), [(60, "a silence of 60 days"), (None, "as many days")]
+)
+def test_silence_by_which_a_line_is_lost_is_that_of_the_losses(
+    settings: Settings, silence: int | None, told: str
+) -> None:
+    # given losses by two definitions, the newer of which asks for 60 days, or none
+    morning = Morning(settings)
+    if silence:
+        morning.rows["fct_churn_event"] = [
+            loss("s1", "inactivity", date(2026, 1, 1)),
+            loss("s2", "inactivity", date(2026, 4, 1), definition_code=f"INACTIVITY_{silence}"),
+            loss("s3", "voluntary", date(2026, 5, 1)),
+        ]
+
+    assert told in words(page_of(morning))
+
+
+def test_revenue_is_not_called_worth_or_margin(settings: Settings) -> None:
+    morning = Morning(settings)
+    morning.rows["mart_churn_risk_daily"] = [risk("s1", "HIGH")]
+    save_model(settings)
+
+    said = words(page_of(morning)).lower()
+
+    assert "12-month revenue" in said
+    assert "costs are not known, so it is no profit" in said
+    assert "margin" not in said
+    assert "worth" not in said.replace("worth more than it costs", "").replace(
+        "worth a dear offer", ""
+    )
 
 
 def test_model_that_scored_but_is_gone_stops_the_report(settings: Settings) -> None:
@@ -98,9 +275,9 @@ def test_empty_marts_say_why_they_are_empty(settings: Settings) -> None:
     for sentence in (
         "Nobody: nobody was scored.",
         "No movement: the mart subscriber_movement holds no month yet.",
-        "No churn by place: no month has ended yet.",
-        "the first one comes when a month has ended. No lines are known: the mart is empty.",
-        "Not measured: the mart pareto_month holds no month yet.",
+        "No churn by place: no whole month has ended yet.",
+        "the first comes when one has ended. No lines are known: the mart is empty.",
+        "Not measured: the mart pareto_month holds no whole month yet.",
         "No model scored this release. Nothing was trained before this release.",
         "No check was recorded for this release: do not rely on it.",
         "No arrival is on record for 2026-06-30.",
@@ -127,7 +304,7 @@ def test_lines_without_a_model_say_what_training_said(settings: Settings) -> Non
         "No model scored this release. Prepaid: too little to train on: 34 leavers among 3214 rows."
         in said
     )
-    assert "High risk 0 there is no model, see below" in said
+    assert "Lines to call 0 there is no model, see below" in said
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,8 @@ def test_tiers_and_the_lines_to_call_are_told(settings: Settings) -> None:
           for n in range(11)),
         risk("m", "MEDIUM", msisdn_masked="139****0000", expected_profit_of_contact_fen=1_000_000),
         risk("n", "NEW"),
+        risk("b", "HIGH", eligible_flag=False, ineligible_reason="SUSPENDED", clv_12m_fen=200_000),
+        risk("f", "SILENT", ineligible_reason="SILENT"),
     ]  # fmt: skip
 
     # when
@@ -137,9 +139,14 @@ def test_tiers_and_the_lines_to_call_are_told(settings: Settings) -> None:
 
     # then
     tiers = part(text, "Who may leave")
-    assert row(tiers, "HIGH") == ["HIGH", "11", "84.6", "%", "¥22,000", "¥11,000"]
-    assert row(tiers, "NEW") == ["NEW", "1", "7.7", "%", "-", "-"]
-    assert row(tiers, "LOW") == ["LOW", "0", "0.0", "%", "-", "-"]
+    assert row(tiers, "HIGH ") == ["HIGH", "12", "80.0", "%", "¥24,000", "¥12,000", "11"]
+    assert row(tiers, "MEDIUM") == ["MEDIUM", "1", "6.7", "%", "¥1,000", "¥200", "1"]
+    assert row(tiers, "NEW") == ["NEW", "1", "6.7", "%", "-", "-", "-"]
+    assert row(tiers, "LOW") == ["LOW", "0", "0.0", "%", "-", "-", "-"]
+    assert row(tiers, "SILENT ") == ["SILENT", "1", "6.7", "%", "-", "-", "-"]
+    assert row(tiers, "all") == ["all", "15", "100.0", "%", "¥25,000", "¥12,200", "12"]
+    assert "HIGH: 1 more may not be contacted (1 suspended)." in tiers
+    assert "SILENT: 1 line beyond reach, silent for too long. No risk is told" in tiers
     call = part(text, "Call first")
     assert [word for word in call.split() if "****" in word] == [
         f"138****{n:04d}" for n in range(10, 0, -1)

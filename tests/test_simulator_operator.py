@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import duckdb_extension_postgres_scanner
+import numpy as np
 import psycopg
 import pytest
 import yaml
@@ -17,12 +18,16 @@ from simulated import PASSWORD, START, Demo
 
 from keepline.contract import Table, load_contract
 from keepline.embedded import EmbeddedPostgres
-from keepline.simulator import simulate
+from keepline.simulator import simulate, world
+from keepline.simulator.course import Course
+from keepline.simulator.rhythm import NEVER
 
 PROJECT = Path(__file__).parent.parent
 CONTRACT = load_contract(PROJECT / "dbt_project")
 OPERATOR = yaml.safe_load((PROJECT / "operators" / "demo.yml").read_text())
 DAYS, MORNINGS = 130, 10
+# Nobody of the demo sends more messages than his plan has.
+SERVICES = ("fee", "data", "vas")
 CDR_TABLES = ("cdr_voice", "cdr_sms", "cdr_data")
 # The text of a value as the contract accepts it; see the kinds of broken rows in the truth.
 READABLE_AMOUNT = r"regexp_full_match({}, '-?\d+(\.\d{{1,2}})?')"
@@ -217,6 +222,69 @@ def test_every_bill_is_the_sum_of_its_lines(demo: Demo):
     )[0]
     assert wrong == 0
     assert bills > 300
+
+
+def test_a_bill_is_taxed_by_service_and_by_its_day(demo: Demo):
+    """Calls 9 %; the rest of the network 6 %, from 2026 on 9 %; what partners sell 6 %."""
+    lines = demo.all(
+        """
+        select
+            case when third_party_flag then 'content' else coalesce(usage_type, 'fee') end,
+            billed_date >= date '2026-01-01', cast(100 * tax_excl as int), cast(100 * tax as int)
+        from bil.bill_line
+        """
+    )
+    percents = {
+        **{(service, late): 9 if late else 6 for service in SERVICES for late in (False, True)},
+        **{("voice", late): 9 for late in (False, True)},
+        **{("content", late): 6 for late in (False, True)},
+    }
+
+    assert {(service, late) for service, late, *_ in lines} == set(percents)
+    for service, late, untaxed, tax in lines:
+        rate = percents[service, late]
+        assert untaxed == pytest.approx((untaxed + tax) / (1 + rate / 100), abs=0.5), service
+
+
+def test_the_catalogue_names_the_partner_that_a_fee_is_for(demo: Demo):
+    named = dict(
+        demo.all("select offering_id, max(partner_id) from bss.product_offering group by 1")
+    )
+    billed = demo.all(
+        "select distinct offering_id, partner_id, third_party_flag from bil.bill_line "
+        "where offering_id is not null"
+    )
+    assert {o: p for o, p in named.items() if p} == {
+        "VMUSIC": "SP01",
+        "VVIDEO": "SP02",
+        "VRING": "SP03",
+    }
+    assert {named[offering] for offering, *_ in billed} > {None}
+    assert [
+        row for row in billed if row[1] != named[row[0]] or row[2] != (row[1] is not None)
+    ] == []
+
+
+def test_a_prepaid_balance_pays_the_partners_fees_too():
+    """Given two lines alike but for an add-on of a partner, then its fee is taken from the balance."""
+    course = Course(200, 5, START)
+    s = course.people.lines
+    at = np.flatnonzero(s.prepaid[: s.n])[:2]
+    music = [o.offering_id for o in world.OFFERINGS[world.N_MAIN :]].index("VMUSIC")
+    s.offering[at], s.balance[at], s.promo_end[at] = s.offering[at[0]], 100_000, NEVER
+    s.add_on[at] = NEVER
+    s.add_on[at[1], music] = 0
+
+    fees = course.catalogue.fee, course.catalogue.fee_after
+    for day in range(30):
+        course.prepaid.run(day, *fees)
+        s.voice_fen[at] = s.sms_fen[at] = s.data_fen[at] = 0
+
+    rows = course.sink.take(30)["ocs.recharge"]
+    topped = [int(rows["face"][rows["subscription_id"] == line + 1].sum()) for line in at]
+    spent = 100_000 + np.array(topped) - s.balance[at]
+    fee = int(course.catalogue.fee_after[s.offering[at[0]]])
+    assert spent.tolist() == [fee // 30 * 30, (fee + 1200) // 30 * 30]
 
 
 def test_what_is_left_of_a_bill_is_what_was_not_paid(demo: Demo):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import psycopg
 import pytest
 from simulated import PASSWORD, START
 
 from keepline.embedded import EmbeddedPostgres
 from keepline.simulator import generate, simulate
+from keepline.simulator.charges import Charges, tax_percents
 from keepline.simulator.course import Course
 from keepline.simulator.drops import Drop, write_drop
 from keepline.simulator.truth import write_truth
@@ -137,3 +139,19 @@ def test_a_size_that_makes_no_sense_is_refused(tmp_path: Path):
             start=START,
             extractor_password=PASSWORD,
         )
+
+
+# -- tax ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("day", "percents"),
+    [(date(2025, 12, 31), [9, 6, 6, 6, 6, 6]), (date(2026, 1, 1), [9, 9, 9, 9, 9, 6])],
+)
+def test_the_tax_is_that_of_the_service_on_the_day_of_the_bill(day: date, percents: list[int]):
+    """Calls, messages, data, the operator's own content, a plan's fee, content of a partner."""
+    usage, partner = np.array([0, 1, 2, 3, -1, 3]), np.array([-1, -1, -1, -1, -1, 0])
+    n = np.arange(6)
+    lines = Charges(n, n, n, usage, partner, np.full(6, 1000))
+
+    assert tax_percents(lines, day).tolist() == percents

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -41,12 +40,11 @@ MOST_LABELLED = 12
 MOST_LYING = 14
 
 
-def base_by_month(movement: Sequence[Movement], settled: date | None) -> go.Figure:
+def base_by_month(movement: Sequence[Movement]) -> go.Figure:
     """Return the base at the end of each month above what came in and went out in it.
 
     Args:
-        movement: the months, oldest first.
-        settled: the last month whose losses are all known; later ones are shaded.
+        movement: the months, oldest first; those whose losses are not all known are shaded.
     """
     months = [month(row.month_start) for row in movement]
     figure = make_subplots(
@@ -64,8 +62,11 @@ def base_by_month(movement: Sequence[Movement], settled: date | None) -> go.Figu
     )
     for name, sign, values, colour, pattern in (
         ("new", 1, [row.gross_adds for row in movement], GREEN, ""),
+        ("won back", 1, [row.won_back for row in movement], BLUE, "."),
         ("left", -1, [row.churned for row in movement], RED, "/"),
     ):
+        if name == "won back" and not any(values):
+            continue
         figure.add_bar(
             x=months,
             y=[sign * value for value in values],
@@ -76,7 +77,7 @@ def base_by_month(movement: Sequence[Movement], settled: date | None) -> go.Figu
             row=2,
             col=1,
         )
-    open_months = sum(settled is None or row.month_start > settled for row in movement)
+    open_months = sum(not row.is_settled for row in movement)
     if open_months:
         figure.add_vrect(
             x0=len(movement) - open_months - 0.5,
@@ -91,7 +92,7 @@ def base_by_month(movement: Sequence[Movement], settled: date | None) -> go.Figu
     figure.update_layout(barmode="relative")
     figure.update_yaxes(tickformat=",d", nticks=4)
     figure.update_yaxes(rangemode="tozero", title="base", row=1, col=1)
-    figure.update_yaxes(title="new and left", row=2, col=1)
+    figure.update_yaxes(title="came and left", row=2, col=1)
     finish(figure, height=440)
     month_axis(figure, [row.month_start for row in movement])
     return figure
@@ -100,9 +101,11 @@ def base_by_month(movement: Sequence[Movement], settled: date | None) -> go.Figu
 def base_waterfall(row: Movement) -> go.Figure:
     """Return one month's way from the opening to the closing base."""
     steps = [("before", row.opening, "absolute"), ("new", row.gross_adds, "relative")]
+    if row.won_back:
+        steps += [("won back", row.won_back, "relative")]
     # Moves between brands and provinces cancel out over the whole base.
-    if row.moved_in != row.moved_out:
-        steps += [("moved", row.moved_in - row.moved_out, "relative")]
+    if row.moved:
+        steps += [("moved", row.moved, "relative")]
     steps += [("left", -row.churned, "relative"), ("after", row.closing, "total")]
     levels = [row.opening]
     for _, change, _ in steps[1:-1]:
@@ -221,7 +224,7 @@ def rfm_map(cells: Sequence[RfmCell]) -> go.Figure:
     figure.update_xaxes(
         title="recency: 1 long silent, 5 just active", showgrid=False, type="category"
     )
-    figure.update_yaxes(title="frequency: 1 rare, 5 daily", showgrid=False, type="category")
+    figure.update_yaxes(title="frequency: 1 seldom, 5 most often", showgrid=False, type="category")
     return finish(figure, height=440)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 
-TIERS = ("HIGH", "MEDIUM", "LOW", "NEW", "NODATA")
+TIERS = ("HIGH", "MEDIUM", "LOW", "SILENT", "NEW", "NODATA")
+# Nobody told a risk of the lines of these tiers.
+WITHOUT_RISK = ("SILENT", "NEW", "NODATA")
 # Not from the calendar module: its names follow the locale of the machine.
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 TITLES = {"CANT_LOSE": "Can't lose"}
@@ -12,9 +14,21 @@ RISK_EDGE = 0.01
 TIER_MEANINGS = {
     "HIGH": "a personal retention offer is worth more than it costs",
     "MEDIUM": "a cheap gesture of care is worth more than it costs",
-    "LOW": "contacting costs more than it saves, or no longer reaches the line",
+    "LOW": "contacting costs more than it saves, or the lists are full: not the same as safe",
+    "SILENT": "silent for too long, beyond the reach of a contact: no risk is told, and it is not safe",
     "NEW": "less than three full months on net: too early to say",
     "NODATA": "nothing known of the line, or no model to judge it by",
+}
+
+# Why a line may not be contacted.
+REASONS = {
+    "MINOR": "under age",
+    "SUSPECT_REUSE": "number had another holder",
+    "SUSPENDED": "suspended",
+    "NOT_ACTIVE": "not active",
+    "SILENT": "silent for too long",
+    "NEW": "too new",
+    "NODATA": "nothing known",
 }
 
 
@@ -90,9 +104,24 @@ def month(day: date) -> str:
     return f"{MONTHS[day.month - 1]} {day.year}"
 
 
+def days(least: int, most: int) -> str:
+    """Return a span of days: 1 day, 8 to 14 days."""
+    return plural(least, "day") if least == most else f"{least} to {plural(most, 'day')}"
+
+
+def reason(code: str) -> str:
+    """Return why a line may not be contacted, in words."""
+    return REASONS.get(code) or code.replace("_", " ").lower()
+
+
 def plural(number: int, one: str, many: str | None = None) -> str:
     """Return a count with its noun: 1 row, 2 rows."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def at_risk(lines: int) -> str:
+    """Return the lines that shares of risk are of, in words: the 12 lines that have a risk."""
+    return f"the {plural(lines, 'line that has', 'lines that have')} a risk"
 
 
 def sentence(text: str) -> str:

@@ -12,16 +12,18 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from keepline import store
-from keepline.report import sections, trust, worth
+from keepline.report import movement, sections, tiers, trust, worth
 from keepline.report.quality import Quality, read_quality, read_sentences
 from keepline.report.reading import (
     Marts,
     Release,
     RunBook,
     read_marts,
+    read_outcomes,
     read_release,
     read_run_book,
 )
+from keepline.report.rows import Outcome
 from keepline.report.style import FONT
 from keepline.settings import Settings
 
@@ -41,6 +43,7 @@ class Contents:
         book: what the run book says.
         qualities: the models that scored the release.
         sentences: what the scoring said.
+        outcomes: what came of published scores that are old enough.
     """
 
     operator: str
@@ -49,6 +52,7 @@ class Contents:
     book: RunBook
     qualities: Sequence[Quality] = ()
     sentences: Sequence[str] = ()
+    outcomes: Sequence[Outcome] = ()
 
 
 def write_report(settings: Settings, release_id: int) -> Path:
@@ -71,13 +75,25 @@ def write_report(settings: Settings, release_id: int) -> Path:
     with store.connect(settings) as connection:
         release = read_release(connection, release_id)
     marts = read_marts(settings, release)
+    qualities = read_quality(settings, marts.scorings)
     contents = Contents(
         operator=settings.operator,
         release=release,
         marts=marts,
         book=read_run_book(settings, release),
-        qualities=read_quality(settings, marts.scorings),
+        qualities=qualities,
         sentences=read_sentences(settings, marts.scorings),
+        # What a score says is the horizon of the model that scores today.
+        outcomes=(
+            read_outcomes(
+                settings,
+                release,
+                gap_days=qualities[-1].gap_days,
+                window_days=qualities[-1].window_days,
+            )
+            if qualities
+            else ()
+        ),
     )
     path = report_path(settings, release_id)
     _write(path, render(contents))
@@ -104,22 +120,23 @@ def render(contents: Contents) -> str:
         business_date=release.business_date,
         tiles=sections.headline(release, marts, book),
         sections=[
-            sections.urgent(marts),
-            sections.tiers(marts),
-            sections.base(marts, release),
+            tiers.urgent(marts),
+            tiers.tiers(marts),
+            movement.base(marts, release),
             sections.places(marts),
             worth.rfm(marts),
             worth.pareto(marts),
             trust.model_quality(
                 contents.qualities,
                 contents.sentences,
+                contents.outcomes,
                 book,
                 simulated=contents.operator == SIMULATED_OPERATOR,
             ),
             trust.gates(book),
             trust.quarantine(book, release),
             trust.coverage(marts),
-            trust.how_to_read(release),
+            trust.how_to_read(release, marts),
         ],
         plotly=get_plotlyjs(),
         font=FONT,

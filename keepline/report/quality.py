@@ -11,10 +11,12 @@ from typing import Any
 
 from keepline.errors import BadDataError
 from keepline.report.formats import sentence
-from keepline.report.rows import Scoring, Tenth
+from keepline.report.rows import Outcome, Scoring, Tenth
 from keepline.settings import Settings
 
 DOCUMENT = "model.json"
+# A row of the document over all tiers: the page adds them up itself.
+TOTAL = "TOTAL"
 MANIFEST = "_manifest.json"
 PARTS = {
     "test": "later month",
@@ -44,18 +46,31 @@ class Quality:
     Attributes:
         version: folder of the model.
         known_on: day of the training, as written.
-        horizon: what its risk means, in words.
+        gap_days: days after the score date before the window of its risk begins.
+        window_days: days of that window.
         measured: measures by payment type.
         tenths: said against seen, where training recorded it.
+        outcomes: said against came in its own test, by payment type and tier, where training
+            recorded it.
         notes: sentences about single models.
     """
 
     version: str
     known_on: str
-    horizon: str
+    gap_days: int
+    window_days: int
     measured: Sequence[Measured]
     tenths: Sequence[Tenth]
+    outcomes: Sequence[Outcome]
     notes: Sequence[str]
+
+    @property
+    def horizon(self) -> str:
+        """What its risk means, in words."""
+        return (
+            f"the chance that the line is lost in the {self.window_days} days that begin "
+            f"{self.gap_days} days after the score date"
+        )
 
 
 def read_quality(settings: Settings, scorings: Sequence[Scoring]) -> list[Quality]:
@@ -104,10 +119,8 @@ def _quality(version: str, document: Mapping[str, Any]) -> Quality:
     return Quality(
         version=version,
         known_on=str(document["known_on"]),
-        horizon=(
-            f"the chance that the line is lost in the {label['window_days']} days that begin "
-            f"{label['gap_days']} days after the score date"
-        ),
+        gap_days=int(label["gap_days"]),
+        window_days=int(label["window_days"]),
         measured=[
             Measured(group, words, model["metrics"].get(part) or {})
             for group, model in models
@@ -117,6 +130,19 @@ def _quality(version: str, document: Mapping[str, Any]) -> Quality:
             Tenth(group, float(tenth["said"]), float(tenth["seen"]), int(tenth["n"]))
             for group, model in models
             for tenth in model["metrics"].get("test", {}).get("reliability", [])
+        ],
+        outcomes=[
+            Outcome(
+                payment_type=group,
+                tier=str(row["tier"]),
+                score_date=None,
+                lines=int(row["subscriptions"]),
+                said=float(row["said"]),
+                came=int(row["came"]),
+            )
+            for group, model in models
+            for row in model["metrics"].get("said_and_came") or []
+            if row["tier"] != TOTAL and row["subscriptions"]
         ],
         notes=[sentence(text) for text in sentences],
     )

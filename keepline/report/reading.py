@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
@@ -19,11 +18,16 @@ from keepline.report.rows import (
     Check,
     Lack,
     Movement,
+    NotToCall,
+    Outcome,
     ParetoMonth,
     ParetoPlace,
     PlaceChurn,
     PlaceRisk,
+    RfmBand,
     RfmCell,
+    RfmScored,
+    RipeScores,
     Scoring,
     Segment,
     SetAside,
@@ -45,8 +49,6 @@ T = TypeVar("T")
 # A page shows this many days of scores; the mart keeps all of them.
 DAYS_OF_SCORES = 62
 URGENT_ROWS = 10
-# A prepaid loss shows after so many days of silence: until then a month's losses are not all known.
-DAYS_UNTIL_SETTLED = 90
 UNKNOWN = "UNKNOWN"
 MONEY_TABLES = ("bill_line", "recharge")
 
@@ -70,42 +72,65 @@ class Marts:
 
     Attributes:
         movement: the base month by month, oldest first.
-        full_month: first day of the last month that has ended, or None before the first has.
-        settled_month: the same of the last month whose losses are all known, or None. Only prepaid
-            losses show late.
-        churn_by_place: losses of the settled month, else of the full one.
-        risk_by_place: today's tiers by brand and province.
+        silence_lost_by: days of silence by which a line is lost, where a loss names them.
+        churn_by_place: losses of the month of the headline.
+        risk_by_place: today's risk by brand and province.
         tiers: today's tiers.
+        not_to_call: lines that may not be contacted, by tier and reason, most first.
         tier_days: tiers of the last score dates.
         urgent: the lines to call first.
         scorings: the runs that scored the newest score date.
-        rfm_month: first day of the month of the RFM rows, or None.
+        rfm_month: first day of the last whole month of the RFM rows, or None.
         rfm_cells: lines and revenue by R and F.
+        rfm_bands: the days behind each R, best first.
+        rfm_scored: lines with scores by payment type.
         segments: lines and revenue by segment, most revenue first.
         trends: lines by brand and trend of use.
-        pareto: concentration of revenue by month, oldest first.
+        pareto: concentration of revenue by whole month, oldest first.
         pareto_places: the same by brand and province, in the last of these months.
-        lacks: source tables without rows, by the mart that would read them.
+        lacks: source tables without rows or with few, by the mart that would read them.
         marts_covered: marts whose coverage is known.
     """
 
     movement: Sequence[Movement]
-    full_month: date | None
-    settled_month: date | None
+    silence_lost_by: int | None
     churn_by_place: Sequence[PlaceChurn]
     risk_by_place: Sequence[PlaceRisk]
     tiers: Sequence[Tier]
+    not_to_call: Sequence[NotToCall]
     tier_days: Sequence[TierDay]
     urgent: Sequence[Urgent]
     scorings: Sequence[Scoring]
     rfm_month: date | None
     rfm_cells: Sequence[RfmCell]
+    rfm_bands: Sequence[RfmBand]
+    rfm_scored: Sequence[RfmScored]
     segments: Sequence[Segment]
     trends: Sequence[Trend]
     pareto: Sequence[ParetoMonth]
     pareto_places: Sequence[ParetoPlace]
     lacks: Sequence[Lack]
     marts_covered: int
+
+    @property
+    def whole(self) -> Sequence[Movement]:
+        """The whole months, oldest first: others cannot be compared with them."""
+        return [row for row in self.movement if row.is_whole]
+
+    @property
+    def settled(self) -> Movement | None:
+        """The last whole month of which all losses are known."""
+        return last_settled(self.movement)
+
+    @property
+    def told(self) -> Movement | None:
+        """The month that the page tells: the settled one, else the last whole one, provisionally."""
+        return told_month(self.movement)
+
+    def why_lacking(self, mart: str) -> str:
+        """Return what a mart says of all tables that it lacks, or nothing."""
+        lacks = [lack.sentence for lack in self.lacks if lack.mart_name == mart]
+        return "".join(f" {sentence}" for sentence in dict.fromkeys(lacks))
 
     def why_empty(self, mart: str) -> str:
         """Return what a mart says of the tables that it lacks, or nothing."""
@@ -180,28 +205,25 @@ def read_marts(settings: Settings, release: Release) -> Marts:
 def _read_marts(connection: Connection, release: Release) -> Marts:
     names = Names.read(connection)
     movement = rows(connection, Movement, queries.MOVEMENT)
-    months = [row.month_start for row in movement]
-    full_month = last_ended(months, release.business_date)
-    has_prepaid = bool(store.scalar(connection, queries.HAS_PREPAID))
-    wait = timedelta(days=DAYS_UNTIL_SETTLED if has_prepaid else 0)
-    settled_month = last_ended(months, release.business_date - wait)
+    told = told_month(movement)
+    silence = store.scalar(connection, queries.SILENCE_LOST_BY)
     rfm_month = store.scalar(connection, queries.RFM_MONTH)
     pareto = rows(connection, ParetoMonth, queries.PARETO_ALL)
     of_month = {"month_start": rfm_month}
     return Marts(
         movement=movement,
-        full_month=full_month,
-        settled_month=settled_month,
+        silence_lost_by=None if silence is None else int(str(silence)),
         churn_by_place=names.put_on(
             rows(
                 connection,
                 PlaceChurn,
                 queries.CHURN_BY_PLACE,
-                month_start=settled_month or full_month,
+                month_start=told.month_start if told else None,
             )
         ),
         risk_by_place=names.put_on(rows(connection, PlaceRisk, queries.RISK_BY_PLACE)),
-        tiers=rows(connection, Tier, queries.TIERS),
+        tiers=read_tiers(connection),
+        not_to_call=read_not_to_call(connection),
         tier_days=rows(
             connection,
             TierDay,
@@ -212,6 +234,8 @@ def _read_marts(connection: Connection, release: Release) -> Marts:
         scorings=read_scorings(connection),
         rfm_month=rfm_month if isinstance(rfm_month, date) else None,
         rfm_cells=rows(connection, RfmCell, queries.RFM_CELLS, **of_month),
+        rfm_bands=rows(connection, RfmBand, queries.RFM_BANDS, **of_month),
+        rfm_scored=rows(connection, RfmScored, queries.RFM_SCORED, **of_month),
         segments=rows(connection, Segment, queries.SEGMENTS, **of_month),
         trends=names.put_on(rows(connection, Trend, queries.TRENDS, **of_month)),
         pareto=pareto,
@@ -226,6 +250,40 @@ def _read_marts(connection: Connection, release: Release) -> Marts:
         lacks=rows(connection, Lack, queries.LACKS),
         marts_covered=int(str(store.scalar(connection, queries.MARTS_COVERED))),
     )
+
+
+def read_outcomes(
+    settings: Settings, release: Release, *, gap_days: int, window_days: int
+) -> list[Outcome]:
+    """Return what came of the newest score date of each payment type that is old enough.
+
+    Args:
+        settings: where the store is.
+        release: the release that readers see.
+        gap_days: days after a score date before the window begins.
+        window_days: days of the window in which the losses are counted.
+
+    Raises:
+        SourceUnavailableError: the store cannot be reached.
+        UsageError: readers see another release.
+    """
+    with store.connect(settings, "bi_reader") as connection:
+        connection.execute("set transaction isolation level repeatable read, read only")
+        require_current(connection, release)
+        ripe = rows(connection, RipeScores, queries.RIPE_SCORES, span=gap_days + window_days)
+        return [
+            outcome
+            for scores in ripe
+            for outcome in rows(
+                connection,
+                Outcome,
+                queries.OUTCOMES,
+                payment_type=scores.payment_type,
+                score_date=scores.score_date,
+                gap_days=gap_days,
+                window_days=window_days,
+            )
+        ]
 
 
 def read_run_book(settings: Settings, release: Release) -> RunBook:
@@ -252,6 +310,11 @@ def read_urgent(connection: Connection, names: Names) -> list[Urgent]:
 def read_tiers(connection: Connection) -> list[Tier]:
     """Return the tiers of the current release."""
     return rows(connection, Tier, queries.TIERS)
+
+
+def read_not_to_call(connection: Connection) -> list[NotToCall]:
+    """Return the lines that may not be contacted, by tier and reason."""
+    return rows(connection, NotToCall, queries.NOT_TO_CALL)
 
 
 def read_scorings(connection: Connection) -> list[Scoring]:
@@ -328,13 +391,15 @@ class Names:
         ]
 
 
-def last_ended(months: Sequence[date], day: date) -> date | None:
-    """Return the last of these months (first days) that had ended by the end of a day."""
-    return max((month for month in months if _last_day(month) <= day), default=None)
+def last_settled(movement: Sequence[Movement]) -> Movement | None:
+    """Return the last whole month that is settled for every payment type; months are in order."""
+    return next((row for row in reversed(movement) if row.is_whole and row.is_settled), None)
 
 
-def _last_day(month: date) -> date:
-    return month.replace(day=calendar.monthrange(month.year, month.month)[1])
+def told_month(movement: Sequence[Movement]) -> Movement | None:
+    """Return the last settled month, or the last whole one as long as none is settled."""
+    whole = next((row for row in reversed(movement) if row.is_whole), None)
+    return last_settled(movement) or whole
 
 
 def _named(code: str | None, names: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -11,26 +12,59 @@ from keepline.window import Window
 
 @dataclass(frozen=True)
 class Movement:
-    """The whole base in one month."""
+    """The whole base in one month.
+
+    Attributes:
+        month_start: first day of the month.
+        opening: lines before it.
+        gross_adds: lines that are new.
+        won_back: lines that were lost and came back.
+        moved_in: lines that came from another place, brand or payment type.
+        moved_out: lines that went there.
+        churned: losses as known now.
+        first_told: losses as they were first told, whatever became of them.
+        closing: lines after it.
+        is_whole: the month has ended, and the record does not begin within it.
+        waiting_for: payment types of which losses of the month can still become known.
+    """
 
     month_start: date
     opening: int
     gross_adds: int
+    won_back: int
     moved_in: int
     moved_out: int
     churned: int
+    first_told: int
     closing: int
+    is_whole: bool
+    waiting_for: Sequence[str]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all losses of the month are known."""
+        return not self.waiting_for
+
+    @property
+    def moved(self) -> int:
+        """What moving added; over the whole base it cancels out."""
+        return self.moved_in - self.moved_out
 
     @property
     def is_balanced(self) -> bool:
         """Opening plus what came minus what went is the closing base."""
-        came, went = self.gross_adds + self.moved_in, self.moved_out + self.churned
-        return self.opening + came - went == self.closing
+        came = self.gross_adds + self.won_back + self.moved
+        return self.opening + came - self.churned == self.closing
+
+    @property
+    def corrected(self) -> int:
+        """Losses that were told and turned out to be none."""
+        return max(0, self.first_told - self.churned)
 
     @property
     def churn_rate(self) -> float | None:
-        """Share of the opening base that left, or None without a base."""
-        return ratio(self.churned, self.opening)
+        """Share of the opening base that left, or None without a base or without a whole month."""
+        return ratio(self.churned, self.opening) if self.is_whole else None
 
 
 @dataclass(frozen=True)
@@ -45,14 +79,25 @@ class PlaceChurn:
 
 @dataclass(frozen=True)
 class PlaceRisk:
-    """Today's tiers of one brand in one province."""
+    """Today's risk of one brand in one province.
+
+    Attributes:
+        brand: name of the brand.
+        province: name of the province.
+        judged: lines that have a risk.
+        high: lines of tier HIGH that may be contacted.
+        medium: the same of tier MEDIUM.
+        high_revenue_fen: revenue of 12 months of those of tier HIGH.
+        at_risk_fen: loss to expect from all that have a risk.
+    """
 
     brand: str
     province: str
-    scored: int
+    judged: int
     high: int
     medium: int
-    high_worth_fen: int
+    high_revenue_fen: int
+    at_risk_fen: int
 
 
 @dataclass(frozen=True)
@@ -60,18 +105,31 @@ class Tier:
     """A tier today.
 
     Attributes:
-        tier: HIGH, MEDIUM, LOW, NEW or NODATA.
+        tier: HIGH, MEDIUM, LOW, SILENT (beyond reach), NEW or NODATA.
         lines: how many.
-        worth_fen: margin to expect from them in 12 months.
-        at_risk_fen: loss to expect: risk times worth.
-        profit_fen: profit to expect from contacting them all.
+        judged: how many of them have a risk.
+        callable: how many of them may be contacted.
+        revenue_fen: own revenue to expect in 12 months from those that have a risk.
+        at_risk_fen: loss to expect: risk times revenue.
+        profit_fen: what contacting all that may be contacted is expected to bring.
     """
 
     tier: str
     lines: int
-    worth_fen: int
+    judged: int
+    callable: int
+    revenue_fen: int
     at_risk_fen: int
     profit_fen: int
+
+
+@dataclass(frozen=True)
+class NotToCall:
+    """Lines of a tier that may not be contacted, for one reason."""
+
+    tier: str
+    reason: str
+    lines: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +151,7 @@ class Urgent:
     payment_type: str
     tier: str
     probability: float | None
-    worth_fen: int | None
+    revenue_fen: int | None
     profit_fen: int | None
     reason_1: str | None
     reason_2: str | None
@@ -113,6 +171,35 @@ class RfmCell:
     f_score: int
     lines: int
     revenue_fen: int
+
+
+@dataclass(frozen=True)
+class RfmBand:
+    """How many days ago the lines of a recency score were last used; some may never have been."""
+
+    r_score: int
+    least_days: int | None
+    most_days: int | None
+    has_silent: bool
+
+
+@dataclass(frozen=True)
+class RfmScored:
+    """How many lines of a payment type have scores.
+
+    Attributes:
+        payment_type: how the lines pay.
+        lines: all of them.
+        used: those with a recency and a frequency score.
+        paying: those with a money score.
+        named: those with a segment.
+    """
+
+    payment_type: str
+    lines: int
+    used: int
+    paying: int
+    named: int
 
 
 @dataclass(frozen=True)
@@ -166,10 +253,11 @@ class ParetoPlace:
 
 @dataclass(frozen=True)
 class Lack:
-    """A source table without rows that a mart would read, and what the mart cannot say for it."""
+    """A source table without rows, or with few, and what a mart that reads it cannot say."""
 
     mart_name: str
     contract_table: str
+    table_coverage: str
     mart_coverage: str
     sentence: str
 
@@ -254,3 +342,32 @@ class Tenth:
     said: float
     seen: float
     lines: int
+
+
+@dataclass(frozen=True)
+class RipeScores:
+    """A score date of a payment type of whose window all losses are known."""
+
+    payment_type: str
+    score_date: date
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was said of the lines of a tier, and what came.
+
+    Attributes:
+        payment_type: how the lines pay.
+        tier: their tier when they were scored.
+        score_date: when that was; None for lines of the model's own test.
+        lines: how many.
+        said: how many of them the risks said would leave.
+        came: how many left.
+    """
+
+    payment_type: str
+    tier: str
+    score_date: date | None
+    lines: int
+    said: float
+    came: int

@@ -21,16 +21,17 @@ TIER_COLOURS = {
     "HIGH": RED,
     "MEDIUM": AMBER,
     "LOW": "#7fa8c9",
+    "SILENT": "#8a94a0",
     "NEW": PALE,
     "NODATA": "#edf0f2",
 }
 # Told apart in black and white, too.
-TIER_PATTERNS = {"HIGH": "", "MEDIUM": "/", "LOW": "", "NEW": ".", "NODATA": ""}
+TIER_PATTERNS = {"HIGH": "", "MEDIUM": "/", "LOW": "", "SILENT": "x", "NEW": ".", "NODATA": ""}
 TREND_STYLES = {
     "rising": (GREEN, ""),
     "stable": (PALE, ""),
     "falling": (RED, "/"),
-    "too new": ("#edf0f2", ""),
+    "no trend": ("#edf0f2", ""),
 }
 Scale = list[tuple[float, str]]
 # Light enough for dark numbers on the darkest cell.

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from keepline.report import figures
 from keepline.report.blocks import Block, Note, Plot, Section, Table
 from keepline.report.formats import count, plural, sentence, share
+from keepline.report.outcome import said_and_came
 from keepline.report.quality import Quality
 from keepline.report.reading import Marts, Release, RunBook
-from keepline.report.rows import Check
+from keepline.report.rows import Check, Outcome
 
 SYNTHETIC = (
     "Synthetic data: these figures prove the machinery, not the real world. The operator is simulated "
@@ -25,13 +26,19 @@ TONES = {"critical": "bad", "warning": "warn"}
 
 
 def model_quality(
-    qualities: Sequence[Quality], sentences: Sequence[str], book: RunBook, *, simulated: bool
+    qualities: Sequence[Quality],
+    sentences: Sequence[str],
+    outcomes: Sequence[Outcome],
+    book: RunBook,
+    *,
+    simulated: bool,
 ) -> Section:
     """Return how well the models foresee, on a month that they were not trained on.
 
     Args:
         qualities: the models that scored the release.
         sentences: what the scoring said.
+        outcomes: what came of published scores that are old enough.
         book: for what training said when there is no model.
         simulated: the operator never existed.
     """
@@ -50,6 +57,7 @@ def model_quality(
         if quality.tenths:
             blocks.append(_calibration(quality, f"plot-calibration-{number}"))
         blocks += [Note(note) for note in quality.notes]
+    blocks += said_and_came(outcomes, qualities)
     blocks += [Note(text) for text in sentences]
     lead = f"The risk of a line is {qualities[-1].horizon}. {MEASURES_IN_WORDS}"
     return Section("model", title, blocks, lead)
@@ -188,22 +196,24 @@ def quarantine(book: RunBook, release: Release) -> Section:
 
 
 def coverage(marts: Marts) -> Section:
-    """Return which source tables hold nothing, and what the marts cannot say without them."""
+    """Return which source tables hold nothing or little, and what the marts cannot say for it."""
     title = "What the marts could not cover"
     if not marts.marts_covered:
         return Section("coverage", title, [Note("The coverage of the marts is not known.", "warn")])
     if not marts.lacks:
-        why = "Nothing: every source table that a mart reads holds rows."
+        why = "Nothing: every source table that a mart reads holds what it should."
         return Section("coverage", title, [Note(why)])
     lacking = {lack.mart_name for lack in marts.lacks}
     table = Table(
-        f"{len(lacking)} of {plural(marts.marts_covered, 'mart')} had to do without a table",
-        ("Mart", "Mart is", "Table without rows", "So"),
+        f"{len(lacking)} of {plural(marts.marts_covered, 'mart')} had to do without a table or with "
+        "part of one",
+        ("Mart", "Mart is", "Table", "Table is", "So"),
         [
             (
                 f"mart.{lack.mart_name.removeprefix('mart_')}",
                 lack.mart_coverage,
                 lack.contract_table,
+                lack.table_coverage,
                 lack.sentence,
             )
             for lack in marts.lacks
@@ -213,8 +223,13 @@ def coverage(marts: Marts) -> Section:
     return Section("coverage", title, [table], lead)
 
 
-def how_to_read(release: Release) -> Section:
+def how_to_read(release: Release, marts: Marts) -> Section:
     """Return the words that the page uses."""
+    silence = (
+        plural(marts.silence_lost_by, "day")
+        if marts.silence_lost_by
+        else "as many days as the definition of the operator asks for"
+    )
     words = (
         (
             "Business date",
@@ -224,15 +239,47 @@ def how_to_read(release: Release) -> Section:
         ("Line", "A subscription. Its number is masked."),
         (
             "Lost, churn",
-            "A prepaid line is lost when it was silent for 90 days, and that is known only then: the "
-            "newest three months show fewer losses than they will in the end. A postpaid line is lost "
-            "when it is terminated or taken to another operator.",
+            f"A prepaid line is lost from the first day of a silence of {silence}, and that is known "
+            "only when they are over: the newest months show fewer losses than they will in the end. "
+            "A postpaid line is lost when it is terminated or taken to another operator.",
+        ),
+        (
+            "Provisional",
+            "Losses of the month can still become known. A month is settled when none can, for any "
+            "payment type; the figures at the top are those of the last one that is.",
+        ),
+        (
+            "Whole month",
+            "A month that has ended and that the record does not begin within. Only whole months are "
+            "compared with each other.",
+        ),
+        (
+            "Won back",
+            "Lines that were lost and came back. They count as lost in the month of the loss and as "
+            "won back in the month of the return.",
         ),
         ("Risk", "A chance, not a rank: of a hundred lines at 20 % about twenty are lost."),
         (
-            "12-month worth",
-            "The margin to expect from a line in a year. The loss to expect is risk times worth; what "
-            "a call brings is what it saves on average, less the offer and the call.",
+            "Tier",
+            "Whether a contact pays, not how probable a loss is: a line at risk that brings little is "
+            "LOW. SILENT lines have been silent for too long for any contact to reach them; no model "
+            "knows such lines, so they have no risk. That does not make them safe: most are on their "
+            "way out.",
+        ),
+        (
+            "May be contacted",
+            "Of age, in service, within reach, and surely the person that we take them for. Others are "
+            "never counted as lines to call.",
+        ),
+        (
+            "12-month revenue",
+            "Own revenue to expect from a line in a year if it stays, later months counted a little "
+            "less. Costs are not known, so it is no profit. The expected loss is risk times this "
+            "revenue.",
+        ),
+        (
+            "Calling brings",
+            "The revenue that a contact saves on average, less the offer and the contact.",
         ),
         (
             "Why",

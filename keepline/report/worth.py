@@ -3,89 +3,159 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from keepline.report import figures
 from keepline.report.blocks import Block, Note, Plot, Section, Table
-from keepline.report.formats import count, month, ratio, share, short_yuan, title, yuan
+from keepline.report.formats import (
+    count,
+    days,
+    month,
+    plural,
+    ratio,
+    share,
+    short_yuan,
+    title,
+    yuan,
+)
 from keepline.report.reading import Marts
+from keepline.report.rows import RfmBand, RfmScored
 from keepline.report.style import BLUES
 
 MONTHS_SHOWN = 12
 FAMOUS_SHARE = 0.8
 # What the top fifth brings when all lines are alike.
 FAIR_SHARE = 0.2
+NO_TREND = "no trend"
 
 
 def rfm(marts: Marts) -> Section:
     """Return the RFM map, the segments, and who uses more or less than before."""
     heading = "Recency, frequency, money"
     if marts.rfm_month is None:
-        why = "No map: the mart rfm_month holds no month yet; the first one comes when a month has ended."
+        why = "No map: the mart rfm_month holds no whole month yet; the first comes when one has ended."
         why += marts.why_empty("mart_rfm_month")
         return Section("rfm", heading, [Note(why, "empty")])
-    lines = sum(segment.lines for segment in marts.segments)
+    lines = sum(row.lines for row in marts.rfm_scored)
+    used = sum(row.used for row in marts.rfm_scored)
+    named = sum(row.named for row in marts.rfm_scored)
     revenue = sum(segment.revenue_fen for segment in marts.segments)
     trends: Counter[str] = Counter()
     for row in marts.trends:
         trends[row.trend] += row.lines
     blocks: list[Block] = []
-    if not revenue:
-        why = "No line brought revenue: the segments rest on recency and frequency alone."
-        blocks.append(Note(why + marts.why_no_money("mart_rfm_month"), "empty"))
-    blocks += [
-        Plot(
-            "plot-rfm",
-            figures.rfm_map(marts.rfm_cells),
-            (
-                "Lines in each cell (bold) and what they brought in three months; darker is more money. "
-                if revenue
-                else "Lines in each cell. "
+    unscored = _unscored(marts.rfm_scored)
+    if unscored:
+        unscored += marts.why_lacking("mart_rfm_month")
+        blocks.append(Note(unscored, "empty"))
+    if used:
+        caption = "Lines in each cell"
+        if any(cell.revenue_fen for cell in marts.rfm_cells):
+            caption += " (bold) and what they brought in three months; darker is more money"
+        caption += ". Top right is the heart of the base, the left edge has gone silent."
+        blocks.append(
+            Plot(
+                "plot-rfm",
+                figures.rfm_map(marts.rfm_cells),
+                f"{caption} {_bands(marts.rfm_bands)}",
+                f"Grid of recency by frequency scores for {count(used)} lines.",
             )
-            + "Top right is the heart of the base, the left edge has gone silent.",
-            f"Grid of recency by frequency scores for {count(lines)} lines.",
-        ),
-        Plot(
-            "plot-segments",
-            figures.segment_bars(marts.segments),
-            "Each segment's share of the lines and of the revenue: where the bars part, a line is "
-            "worth more or less than the average one."
-            if revenue
-            else "Each segment's share of the lines.",
-            "Bars of each segment's share of lines and of revenue.",
-            numbers=Table(
-                "The numbers",
-                ("Segment", "Lines #", "Share #", "Revenue, 3 months #", "Share of revenue #"),
-                [
-                    (
-                        title(segment.segment),
-                        count(segment.lines),
-                        share(ratio(segment.lines, lines)),
-                        yuan(segment.revenue_fen),
-                        share(ratio(segment.revenue_fen, revenue)),
-                    )
-                    for segment in marts.segments
-                ],
-                folded=True,
-            ),
-        ),
-        Plot(
-            "plot-trends",
-            figures.trend_bars(marts.trends),
-            "Active days of the month against the two months before: who uses the line more, the "
-            "same or less. Lines without three months behind them are too new to tell.",
-            "Stacked bars by brand. In all: "
-            + ", ".join(f"{word} {count(number)}" for word, number in sorted(trends.items()))
-            + ".",
-            wide=True,
-        ),
-    ]
+        )
+    if named:
+        blocks.append(
+            Plot(
+                "plot-segments",
+                figures.segment_bars(marts.segments),
+                "Each segment's share of the lines and of the revenue: where the bars part, a line "
+                "brings more or less than the average one."
+                if revenue
+                else "Each segment's share of the lines.",
+                "Bars of each segment's share of lines and of revenue.",
+                wide=not used,
+                numbers=Table(
+                    "The numbers",
+                    ("Segment", "Lines #", "Share #", "Revenue, 3 months #", "Share of revenue #"),
+                    [
+                        (
+                            title(segment.segment),
+                            count(segment.lines),
+                            share(ratio(segment.lines, named)),
+                            yuan(segment.revenue_fen),
+                            share(ratio(segment.revenue_fen, revenue)),
+                        )
+                        for segment in marts.segments
+                    ],
+                    folded=True,
+                ),
+            )
+        )
+    if set(trends) - {NO_TREND}:
+        blocks.append(
+            Plot(
+                "plot-trends",
+                figures.trend_bars(marts.trends),
+                "Active days of the month against the two months before: who uses the line more, the "
+                "same or less. Lines without three whole months, or not used in the two "
+                "months before, have no trend.",
+                "Stacked bars by brand. In all: "
+                + ", ".join(f"{word} {count(number)}" for word, number in sorted(trends.items()))
+                + ".",
+                wide=True,
+            )
+        )
+    else:
+        blocks.append(
+            Note("No trend: no line was used in three months that can be compared.", "empty")
+        )
     return Section(
         "rfm",
         heading,
         blocks,
-        f"Lines are scored 1 to 5 within their brand and payment type, at the end of "
-        f"{month(marts.rfm_month)}.",
+        f"{plural(lines, 'line')} at the end of {month(marts.rfm_month)}, scored 1 to 5: recency by the "
+        "days since the last use, frequency and money by their place among the lines of the same "
+        "brand and payment type.",
     )
+
+
+def _unscored(scored: Sequence[RfmScored]) -> str:
+    """Return for whom there is nothing to score, and why; nothing when all are scored."""
+    told = []
+    for row in scored:
+        lines = f"{plural(row.lines, 'line')} of payment type {row.payment_type}"
+        lacks = [
+            (
+                row.lines - row.used,
+                "recency and frequency",
+                "no use and no recharge in twelve months",
+            ),
+            (row.lines - row.paying, "money", "no revenue in three months"),
+        ]
+        for missing, scores, fact in lacks:
+            if missing:
+                of = lines if missing == row.lines else f"{count(missing)} of {lines}"
+                told.append(f"{scores} of {of} (of this payment type {fact} is known)")
+    if not told:
+        return ""
+    without = sum(row.lines - row.named for row in scored)
+    segment = (
+        f" Without all three scores there is no segment: {plural(without, 'line has', 'lines have')} none."
+        if without
+        else ""
+    )
+    return f"Nothing to score for the {'; the '.join(told)}.{segment}"
+
+
+def _bands(bands: Sequence[RfmBand]) -> str:
+    """Return how many days ago the lines of each recency score were last used."""
+    told = []
+    for band in bands:
+        spans = []
+        if band.least_days is not None and band.most_days is not None:
+            spans.append(f"{days(band.least_days, band.most_days)} ago")
+        if band.has_silent:
+            spans.append("not in twelve months")
+        told.append(f"{band.r_score}: {' or '.join(spans)}")
+    return f"Recency, by the last use: {'; '.join(told)}." if told else ""
 
 
 def pareto(marts: Marts) -> Section:
@@ -93,7 +163,7 @@ def pareto(marts: Marts) -> Section:
     heading = "Does 20 % make 80 %?"
     months = marts.pareto[-MONTHS_SHOWN:]
     if not months:
-        why = "Not measured: the mart pareto_month holds no month yet."
+        why = "Not measured: the mart pareto_month holds no whole month yet."
         why += marts.why_empty("mart_pareto_month")
         return Section("pareto", heading, [Note(why, "empty")])
     last = months[-1]
@@ -111,7 +181,7 @@ def pareto(marts: Marts) -> Section:
         Plot(
             "plot-pareto-months",
             figures.pareto_by_month(months),
-            "Share of the revenue that the top fifth of all lines brings, month by month.",
+            "Share of the revenue that the top fifth of all lines brings, in whole months.",
             f"Line of the share by month, {share(last.top_share)} at the end.",
             wide=True,
         )

@@ -9,13 +9,12 @@ from typing import ClassVar, Final
 import numpy as np
 
 from keepline.simulator import changes, schema, world
-from keepline.simulator.charges import charges
+from keepline.simulator.charges import charges, tax_percents
 from keepline.simulator.leaving import DUE_DAYS, SUSPEND_DAYS
 from keepline.simulator.population import Array, Arrays, Population, Specs
 from keepline.simulator.rhythm import DAY_S, NEVER, stream
 from keepline.simulator.sink import Sink
 
-TAX_PERCENT: Final = 6
 WRITE_OFF_DAYS: Final = 75
 _ISSUED, _PART, _SETTLED, _OVERDUE, _WRITTEN_OFF = range(5)
 
@@ -75,7 +74,7 @@ class Billing:
         lines = charges(self.people, at, share, day, fees, fees_after)
         line = at[lines.place]
         owing, first, bill = np.unique(s.account[line], return_index=True, return_inverse=True)
-        untaxed = np.rint(lines.amount / (1 + TAX_PERCENT / 100)).astype(np.int64)
+        untaxed = np.rint(lines.amount / (1 + tax_percents(lines, today) / 100)).astype(np.int64)
         number = self.people.number("bill", len(owing))
         b = self.bills
         new = b.grow(len(owing))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from keepline.simulator import schema
+from keepline.simulator import schema, world
 from keepline.simulator.population import Array, Population
 from keepline.simulator.rhythm import NEVER
 from keepline.simulator.world import N_MAIN, OFFERINGS, PARTNERS
@@ -51,6 +52,18 @@ def _same(
         np.full(n, partner),
         np.broadcast_to(amount, n),
     )
+
+
+def tax_percents(lines: Charges, today: date) -> Array:
+    """The tax on each line of the bills of a day. A plan's fee has one rate, that of its data."""
+    service = np.where(
+        lines.usage_type == schema.USAGE_TYPES.index("voice"),
+        world.VOICE_TAX,
+        world.VALUE_ADDED_TAX,
+    )
+    service = np.where(lines.partner >= 0, world.CONTENT_TAX, service)
+    in_force = [percents for since, percents in world.TAX_PERCENTS if since <= today][-1]
+    return np.array(in_force)[service]
 
 
 def charges(

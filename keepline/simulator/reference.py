@@ -159,6 +159,7 @@ class Catalogue:
             promo_months=[o.promo_months for o in chosen],
             price_after=self.fee_after[at],
             network_gen=[world.GENERATIONS.index(o.network_gen) for o in chosen],
+            partner_id=[world.PARTNERS.index(o.partner) if o.partner else -1 for o in chosen],
             valid_from=self._since,
             valid_to=self._until[at],
             updated_at=recorded,

@@ -154,6 +154,7 @@ bss.product_offering
     promo_months int
     price_after fen
     network_gen code @generations
+    partner_id code @partners
     valid_from day
     valid_to day
     updated_at instant

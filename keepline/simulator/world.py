@@ -6,6 +6,7 @@ The codes of generated rows are tuples here and in `schema`; rows hold positions
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Final, NamedTuple
 
 # -- Operators and their numbers
@@ -128,6 +129,15 @@ GENERATIONS: Final = ("4G", "5G", "FIXED")
 PARTNERS: Final = ("SP01", "SP02", "SP03")
 HOME_ADD_ONS: Final = ("BB200", "TV001")
 """Sold with a postpaid line only: there is a household behind it."""
+
+TAX_SERVICES: Final = ("voice", "value_added", "content")
+"""What the tax tells apart: calls; data, messages, broadband and the like; partners' content."""
+VOICE_TAX, VALUE_ADDED_TAX, CONTENT_TAX = range(len(TAX_SERVICES))
+TAX_PERCENTS: Final = (
+    (date(1900, 1, 1), (9, 6, 6)),
+    (date(2026, 1, 1), (9, 9, 6)),
+)
+"""Value-added tax of each service from a day on, as in China. A bill is taxed by its own day."""
 
 PRICE_RISE_DAY: Final = 150
 PRICE_RISE: Final = ("BR019", 2300)

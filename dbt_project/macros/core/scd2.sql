@@ -17,8 +17,8 @@
         name: name of the CTE.
         changes: CTE or relation with one row per change: key, `load_date`, order columns.
         key: list of the columns that identify an entity.
-        recorded: list of columns that order the changes of an entity, oldest first; the
-            first of them decides whether a change arrived too late.
+        recorded: list of columns that order the changes of an entity, oldest first, the
+            weightiest column first. Changes of one load date must differ in them.
 #}
 {% macro known_versions(name, changes, key, recorded=['updated_at']) -%}
 {%- set keys = key | join(', ') -%}
@@ -26,6 +26,13 @@
 
     select
         *,
+        {%- if recorded | length == 1 %}
+        {{ recorded[0] }} as recorded_order,
+        {%- else %}
+        rank() over (
+            partition by {{ keys }} order by {{ recorded | join(', ') }}
+        ) as recorded_order,
+        {%- endif %}
         row_number() over (
             partition by {{ keys }}, load_date
             order by {{ recorded | join(' desc, ') }} desc
@@ -39,7 +46,7 @@
 
     select
         *,
-        max({{ recorded[0] }}) over (
+        max(recorded_order) over (
             partition by {{ keys }} order by load_date
             rows between unbounded preceding and 1 preceding
         ) as newest_before
@@ -62,7 +69,7 @@
 
     from {{ name }}_ordered
 
-    where newest_before is null or {{ recorded[0] }} >= newest_before
+    where newest_before is null or recorded_order >= newest_before
 
 )
 {%- endmacro %}

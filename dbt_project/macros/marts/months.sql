@@ -37,7 +37,7 @@
 {%- call asked_date() -%}
 least(
     {{ first_month_touched(
-        ['fct_usage_daily', 'fct_activity_daily', 'fct_recharge', 'fct_bill_line'], 124
+        ['fct_usage_daily', 'fct_activity_daily', 'fct_recharge', 'fct_bill_line', 'fct_payment'], 124
     ) }},
     (
         select coalesce({{ month_start('min(event_date)') }}, {{ end_of_time() }})

@@ -35,11 +35,21 @@ subscription_changes as (
 
 ),
 
+-- Plans that began and were recorded in one instant make one change, with the longest contract.
 plan_changes as (
 
-    select * from {{ ref('stg_bss__subscription_offering') }}
+    select
+        subscription_id,
+        start_at,
+        updated_at,
+        load_date,
+        max(contract_end_date) as contract_end_date
+
+    from {{ ref('stg_bss__subscription_offering') }}
 
     where role = 'main'
+
+    group by subscription_id, start_at, updated_at, load_date
 
 ),
 

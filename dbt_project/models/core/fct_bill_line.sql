@@ -26,7 +26,7 @@ ranked_bills as (
         bills.period_start,
         row_number() over (
             partition by bill_lines.bill_id, bill_lines.line_no, bill_lines.load_date
-            order by bills.updated_at
+            order by bills.updated_at, bills.load_date
         ) as version_rank
 
     from bill_lines

@@ -22,11 +22,33 @@ subscriptions as (
 
 ),
 
+port_versions as (
+
+    select
+        *,
+        row_number() over (
+            partition by port_id order by load_date desc, updated_at desc
+        ) as version_rank
+
+    from {{ ref('fct_port_request') }}
+
+),
+
 ports as (
 
-    select * from {{ ref('fct_port_request') }}
+    select
+        subscription_id,
+        recipient_operator,
+        completed_date,
+        updated_at
 
-    where direction = 'out' and status = 'completed' and subscription_id is not null
+    from port_versions
+
+    where
+        version_rank = 1
+        and direction = 'out'
+        and status = 'completed'
+        and subscription_id is not null
 
 ),
 
@@ -310,6 +332,22 @@ judged_silences as (
 
 ),
 
+-- The days on which a version says that the line has ended: an end that is announced has not come.
+ended_versions as (
+
+    select
+        subscription_id,
+        greatest(valid_from, coalesce(terminated_date, status_date, valid_from)) as ended_from,
+        valid_to
+
+    from subscriptions
+
+    where
+        status_code = 'terminated'
+        and coalesce(terminated_date, status_date, valid_from) < valid_to
+
+),
+
 inactivity_losses as (
 
     select
@@ -320,12 +358,7 @@ inactivity_losses as (
         ]) }}
             as definition_code,
         'inactivity' as kind,
-        least(
-            greatest(
-                {{ add_days('judged_silences.alive_date', 1) }}, subscriptions.activated_date
-            ),
-            judged_silences.silent_to
-        ) as event_date,
+        {{ add_days('judged_silences.alive_date', 1) }} as event_date,
         judged_silences.confirmed_date,
         judged_silences.corrected_date,
         judged_silences.returned_date,
@@ -346,10 +379,25 @@ inactivity_losses as (
             and judged_silences.confirmed_date >= subscriptions.valid_from
             and judged_silences.confirmed_date < subscriptions.valid_to
 
+    left join ended_versions as ended_then
+        on
+            judged_silences.subscription_id = ended_then.subscription_id
+            and judged_silences.confirmed_date >= ended_then.ended_from
+            and judged_silences.confirmed_date < ended_then.valid_to
+
+    left join ended_versions as ended_before
+        on
+            judged_silences.subscription_id = ended_before.subscription_id
+            and judged_silences.silent_to >= ended_before.ended_from
+            and judged_silences.silent_to < ended_before.valid_to
+
+    -- Use before the activation begins no silence, and who is terminated is not silent.
     where
         judged_silences.confirmed_date <= observed.last_date
         and judged_silences.confirmed_date < judged_silences.corrected_date
-        and subscriptions.status_code <> 'terminated'
+        and judged_silences.alive_date >= subscriptions.activated_date
+        and ended_then.subscription_id is null
+        and ended_before.subscription_id is null
 
 ),
 
@@ -380,6 +428,11 @@ told_ends as (
         row_number() over (
             partition by subscription_id, life_no order by load_date
         ) as telling_no,
+        -- The newest version says why; a deletion says nothing of a line that had ended.
+        first_value(termination_reason_code) over (
+            partition by subscription_id, life_no
+            order by case when is_deletion then 1 else 0 end, load_date desc
+        ) as newest_reason_code,
         terminated_date is not null or status_date is not null as is_dated,
         is_deletion
 
@@ -410,7 +463,7 @@ ends as (
         subscription_id,
         life_no,
         load_date,
-        termination_reason_code,
+        newest_reason_code as termination_reason_code,
         event_date,
         lead(load_date) over (
             partition by subscription_id, life_no order by load_date
@@ -473,7 +526,13 @@ already_lost as (
     select
         judged_ends.subscription_id,
         judged_ends.load_date,
-        max(inactivity_losses.revoked_date) as free_from
+        max(inactivity_losses.revoked_date) as free_from,
+        max(
+            case
+                when inactivity_losses.corrected_date = {{ end_of_time() }}
+                    then inactivity_losses.returned_date
+            end
+        ) as returned_date
 
     from judged_ends
 
@@ -521,7 +580,11 @@ terminations as (
     select
         judged_ends.subscription_id,
         judged_ends.termination_reason_code as reason_code,
-        judged_ends.event_date,
+        -- No loss begins before the line came back from the one before.
+        greatest(
+            judged_ends.event_date,
+            coalesce(already_lost.returned_date, judged_ends.event_date)
+        ) as event_date,
         judged_ends.corrected_date,
         judged_ends.returned_date,
         judged_ends.revoked_date,

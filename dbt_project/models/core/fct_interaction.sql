@@ -29,6 +29,7 @@ select
     reason_code,
     phase_code,
     served_province,
+    started_at,
     queue_s,
     case when served_s < 0 then {{ as_bigint('0') }} else served_s end as talk_s,
     status,

@@ -15,6 +15,7 @@ select
     subscription_id,
     offering_id,
     role,
+    start_at,
     {{ local_date('start_at') }} as start_date,
     {{ local_date('end_at') }} as end_date,
     contract_months,

@@ -17,6 +17,7 @@ select
     to_status,
     reason_code,
     event_at,
+    recorded_at,
     event_date,
     load_date
 

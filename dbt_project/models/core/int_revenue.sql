@@ -220,9 +220,8 @@ known_holdings as (
                 recharged.recharge_key,
                 recharged.load_date,
                 holdings.offering_id,
-                holdings.role,
-                holdings.start_date
-            order by holdings.load_date desc, holdings.updated_at desc
+                holdings.start_at
+            order by holdings.updated_at desc, holdings.load_date desc
         ) as version_rank
 
     from recharged

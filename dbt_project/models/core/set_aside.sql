@@ -99,6 +99,7 @@ lines as (
         subscription_id,
         customer_id,
         msisdn_hash,
+        activated_at,
         {{ local_date('activated_at') }} as activated_date,
         {{ local_date('terminated_at') }} as terminated_date,
         status_code,
@@ -135,13 +136,8 @@ number_holders as (
             and lines.load_date >= earlier.load_date
             -- Who has come back to the number is no stranger to it.
             and coalesce(lines.customer_id, '') <> coalesce(earlier.customer_id, 'nobody')
-            and (
-                lines.activated_date > earlier.activated_date
-                or (
-                    lines.activated_date = earlier.activated_date
-                    and lines.subscription_id > earlier.subscription_id
-                )
-            )
+            -- Of two lines that were activated in one instant each is suspected.
+            and lines.activated_at >= earlier.activated_at
 
     where lines.status_code <> 'terminated' and {{ in_window('lines.load_date') }}
 

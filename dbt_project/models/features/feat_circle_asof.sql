@@ -53,6 +53,7 @@ by_operator as (
 
 ),
 
+-- Which of two equal operators is the first does not matter: only their seconds are told.
 ranked as (
 
     select
@@ -61,7 +62,7 @@ ranked as (
         voice_s,
         row_number() over (
             partition by subscription_id, as_of_date
-            order by voice_s desc, other_operator_code asc
+            order by voice_s desc
         ) as operator_rank
 
     from by_operator

@@ -33,7 +33,7 @@ ranked as (
         versions.reopened_cnt,
         row_number() over (
             partition by days.as_of_date, versions.ticket_id
-            order by versions.load_date desc, versions.updated_at desc
+            order by versions.updated_at desc, versions.load_date desc
         ) as version_rank
 
     from versions

@@ -30,7 +30,7 @@ known as (
         case when versions.state = 'settled' then versions.load_date end as settled_on,
         row_number() over (
             partition by days.as_of_date, versions.bill_id
-            order by versions.load_date desc, versions.updated_at desc
+            order by versions.updated_at desc, versions.load_date desc
         ) as version_rank
 
     from versions

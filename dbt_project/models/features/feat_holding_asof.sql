@@ -11,6 +11,20 @@ holdings as (
 
 ),
 
+-- Of plans that began and were recorded in one instant the dearer one follows the cheaper one:
+-- nobody told of a downgrade.
+main_plans as (
+
+    select
+        *,
+        coalesce(monthly_fee_fen, -1) as fee_in_order
+
+    from holdings
+
+    where role = 'main'
+
+),
+
 plans as (
 
     select
@@ -19,19 +33,17 @@ plans as (
         start_date,
         begun_days_ago,
         monthly_fee_fen,
-        lag(start_date) over (
-            partition by as_of_date, subscription_id order by start_date, offering_id
-        ) as start_before,
+        offering_id,
+        lag(offering_id) over (
+            partition by as_of_date, subscription_id
+            order by start_at, recorded_at, load_date, fee_in_order
+        ) as offering_before,
         lag(monthly_fee_fen) over (
-            partition by as_of_date, subscription_id order by start_date, offering_id
-        ) as fee_before,
-        row_number() over (
-            partition by as_of_date, subscription_id order by start_date desc, offering_id desc
-        ) as plan_rank
+            partition by as_of_date, subscription_id
+            order by start_at, recorded_at, load_date, fee_in_order
+        ) as fee_before
 
-    from holdings
-
-    where role = 'main'
+    from main_plans
 
 ),
 
@@ -40,10 +52,11 @@ plan_sums as (
     select
         as_of_date,
         subscription_id,
-        max(case when plan_rank = 1 then start_date end) as plan_start_date,
-        max(case when start_before is not null then start_date end) as plan_changed_on,
+        max(start_date) as plan_start_date,
+        -- The same plan anew, as for another contract, is no change of plan.
+        max(case when offering_id <> offering_before then start_date end) as plan_changed_on,
         sum(
-            case when start_before is not null and begun_days_ago < 180 then 1 else 0 end
+            case when offering_id <> offering_before and begun_days_ago < 180 then 1 else 0 end
         ) as change_cnt_180d,
         sum(
             case when monthly_fee_fen < fee_before and begun_days_ago < 90 then 1 else 0 end

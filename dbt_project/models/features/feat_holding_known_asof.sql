@@ -1,5 +1,6 @@
--- Grain: one row per holding of a product offering (subscription, offering, role, start)
+-- Grain: one row per holding of a product offering (subscription, offering, instant of the start)
 -- and as-of date: its last version known by both clocks, with the offering as known then.
+-- recorded_at and load_date are those of its first version: the order in which holdings were told.
 
 {{ config(materialized='ephemeral', contract={'enforced': false}) }}
 
@@ -32,6 +33,7 @@ ranked as (
         versions.subscription_id,
         versions.offering_id,
         versions.role,
+        versions.start_at,
         versions.start_date,
         versions.end_date,
         versions.contract_end_date,
@@ -42,10 +44,23 @@ ranked as (
                 dates.as_of_date,
                 versions.subscription_id,
                 versions.offering_id,
-                versions.role,
-                versions.start_date
-            order by versions.load_date desc, versions.updated_at desc
-        ) as version_rank
+                versions.start_at
+            order by versions.updated_at desc, versions.load_date desc
+        ) as version_rank,
+        min(versions.updated_at) over (
+            partition by
+                dates.as_of_date,
+                versions.subscription_id,
+                versions.offering_id,
+                versions.start_at
+        ) as recorded_at,
+        min(versions.load_date) over (
+            partition by
+                dates.as_of_date,
+                versions.subscription_id,
+                versions.offering_id,
+                versions.start_at
+        ) as load_date
 
     from dates
     inner join versions
@@ -60,7 +75,10 @@ select
     ranked.subscription_id,
     ranked.offering_id,
     ranked.role,
+    ranked.start_at,
     ranked.start_date,
+    ranked.recorded_at,
+    ranked.load_date,
     ranked.end_date,
     ranked.contract_end_date,
     ranked.commit_flag,

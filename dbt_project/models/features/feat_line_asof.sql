@@ -25,18 +25,53 @@ activity as (
 
 ),
 
-inactivity as (
+losses as (
 
-    select * from {{ ref('param_churn_definition') }}
+    select * from {{ ref('fct_churn_event') }}
 
-    where key = 'inactivity_days'
+    where {{ known_by_then('confirmed_date') }}
 
 ),
 
--- Before the first day that was delivered nobody was seen, and nobody was silent.
+-- The load dates that brought activity: a silence is known by what was delivered.
+deliveries as (
+
+    select distinct load_date
+
+    from {{ ref('fct_activity_daily') }}
+
+    where {{ known_by_then() }}
+
+),
+
 observed as (
 
-    select min(load_date) as first_date from {{ ref('fct_activity_daily') }}
+    select
+        dates.as_of_date,
+        max(deliveries.load_date) as last_date
+
+    from dates
+    inner join deliveries on dates.as_of_date >= deliveries.load_date
+
+    group by dates.as_of_date
+
+),
+
+-- The lines that have left, as known then. Who is silent has left when that was confirmed.
+lost as (
+
+    select distinct
+        dates.as_of_date,
+        losses.subscription_id
+
+    from dates
+    inner join losses
+        on
+            dates.as_of_date >= losses.confirmed_date
+            and dates.as_of_date < coalesce(losses.revoked_date, {{ end_of_time() }})
+    left join observed on dates.as_of_date = observed.as_of_date
+
+    where losses.kind <> 'inactivity' or losses.confirmed_date <= observed.last_date
 
 ),
 
@@ -55,7 +90,6 @@ known as (
         versions.activation_channel,
         versions.activated_date,
         versions.status_code,
-        versions.terminated_date,
         versions.province_code,
         versions.county_code,
         versions.secondary_of_id,
@@ -120,27 +154,16 @@ lines as (
         end as full_months_on_net,
         coalesce(
             known.activated_date <= known.as_of_date
-            and known.status_code not in ('created', 'pending_active', 'terminated')
-            and coalesce(known.terminated_date > known.as_of_date, true)
-            -- A line that has been silent for too long has left, although nobody ended it.
-            and not coalesce(
-                coalesce(
-                    activity.days_since_activity,
-                    case
-                        when observed.first_date <= known.as_of_date
-                            then {{ days_between(
-                                'greatest(known.activated_date, observed.first_date)',
-                                'known.as_of_date'
-                            ) }}
-                    end
-                ) >= inactivity.value,
-                false
-            ),
+            and known.status_code not in ('created', 'pending_active')
+            and lost.subscription_id is null,
             false
         ) as is_alive
 
     from known
-    cross join observed
+    left join lost
+        on
+            known.subscription_id = lost.subscription_id
+            and known.as_of_date = lost.as_of_date
     left join activity
         on
             known.subscription_id = activity.subscription_id
@@ -149,11 +172,6 @@ lines as (
         on
             known.subscription_id = brand_changes.subscription_id
             and known.as_of_date = brand_changes.as_of_date
-    left join inactivity
-        on
-            known.payment_type = inactivity.scope
-            and known.as_of_date >= inactivity.valid_from
-            and known.as_of_date < inactivity.valid_to
 
 ),
 
@@ -210,7 +228,9 @@ select
         as on_net_3_consecutive_months,
     {{ full_months('lines.brand_changed_on', add_days('lines.as_of_date', 1)) }}
         as months_since_brand_change,
-    cast(coalesce(holders.line_cnt, 0) as integer) as subscriptions_per_customer,
+    case
+        when lines.customer_id <> 'UNKNOWN' then cast(coalesce(holders.line_cnt, 0) as integer)
+    end as subscriptions_per_customer,
     cast(coalesce(secondary_cards.card_cnt, 0) as integer) as secondary_card_cnt
 
 from lines

@@ -15,7 +15,7 @@ customers as (
 
     select * from {{ ref('dim_customer') }}
 
-    where customer_id <> 'UNKNOWN'
+    where customer_id <> 'UNKNOWN' and not is_inferred
 
 ),
 
@@ -59,8 +59,11 @@ select
     + case when customers.employment_status <> 'unknown' then 1 else 0 end
     + case when customers.id_no_hash is not null then 1 else 0 end
     + case when customers.since_date is not null then 1 else 0 end as profile_field_cnt,
-    customers.group_customer_id is not null as group_customer_flag,
-    coalesce(customers.campus_flag, false) as campus_flag,
+    -- Of a customer that is not known nothing can be said.
+    case when customers.customer_id is not null then customers.group_customer_id is not null end
+        as group_customer_flag,
+    case when customers.customer_id is not null then coalesce(customers.campus_flag, false) end
+        as campus_flag,
     customers.customer_tier as vip_tier,
     accounts.auto_pay_flag,
     accounts.credit_limit_fen,

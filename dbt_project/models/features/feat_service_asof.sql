@@ -35,7 +35,8 @@ known as (
         days.in_90d,
         days.in_180d,
         interactions.subscription_id,
-        interactions.interaction_id,
+        interactions.started_at,
+        interactions.load_date,
         interactions.reason_code,
         interactions.csat_score,
         case when interactions.direction = 'in' then 1 else 0 end as is_in,
@@ -61,8 +62,10 @@ ranked as (
             partition by subscription_id, as_of_date
             order by
                 case when csat_score is null then 1 else 0 end,
-                days_ago,
-                interaction_id
+                started_at desc,
+                load_date desc,
+                -- Of answers about contacts that began together, the worse one.
+                csat_score
         ) as survey_rank
 
     from known

@@ -1,6 +1,7 @@
 -- Grain: one row per subscription and as-of date with a bill line or recharge of the
 -- last 400 days known by both clocks: perspective 2 (spend and value) in fen without tax.
--- A month's revenue is what was billed in it; for a prepaid line, what was recharged.
+-- Revenue is own_fen of int_revenue. What a bill is made of comes from all its lines: those of a
+-- prepaid line say what its recharges were spent on.
 
 {{ config(materialized='ephemeral', contract={'enforced': false}) }}
 
@@ -26,19 +27,11 @@ bill_lines as (
 
 ),
 
-recharges as (
+revenues as (
 
-    select * from {{ ref('fct_recharge') }}
+    select * from {{ ref('int_revenue') }}
 
-    where not reversed_flag and {{ within_reach(400) }}
-
-),
-
-taxes as (
-
-    select * from {{ ref('param_threshold') }}
-
-    where key = 'prepaid_tax_share' and scope = 'ALL'
+    where {{ within_reach(400) }}
 
 ),
 
@@ -51,24 +44,24 @@ money as (
         charge_class,
         usage_type,
         third_party_flag,
-        tax_excl_fen as amount_fen
+        tax_excl_fen as billed_fen,
+        {{ as_bigint('0') }} as revenue_fen
 
     from bill_lines
 
     union all
 
     select
-        recharges.subscription_id,
-        recharges.event_date,
-        recharges.load_date,
-        'recharge' as charge_class,
-        null as usage_type,
+        subscription_id,
+        event_date,
+        load_date,
+        'revenue' as charge_class,
+        cast(null as {{ dbt.type_string() }}) as usage_type,
         false as third_party_flag,
-        {{ without_tax('recharges.paid_fen', 'taxes.value') }} as amount_fen
+        {{ as_bigint('0') }} as billed_fen,
+        own_fen as revenue_fen
 
-    from recharges
-    left join taxes
-        on recharges.event_date >= taxes.valid_from and recharges.event_date < taxes.valid_to
+    from revenues
 
 ),
 
@@ -84,17 +77,11 @@ known as (
         days.in_3m,
         days.in_12m,
         days.in_90d,
-        money.amount_fen,
+        money.billed_fen,
+        money.revenue_fen,
         days.month_no * days.in_12m as month_no_12m,
-        least(greatest(coalesce(lines.full_months_on_net, 12), 1), 12) as months_on_net,
         case
-            when lines.payment_type = 'prepaid' and money.charge_class = 'recharge' then 1
-            when lines.payment_type = 'prepaid' or money.charge_class = 'recharge' then 0
-            when money.third_party_flag then 0
-            else 1
-        end as is_revenue,
-        case
-            when money.charge_class in ('recurring', 'usage', 'one_off') then money.amount_fen
+            when money.charge_class in ('recurring', 'usage', 'one_off') then money.billed_fen
             else 0
         end as gross_fen,
         case when money.third_party_flag then 0 else 1 end as is_own,
@@ -124,12 +111,12 @@ sums as (
         subscription_id,
         as_of_date,
         -- Months before the first bill or recharge are not on record: they do not thin the mean.
-        least(max(months_on_net), max(month_no_12m)) as months_on_record,
-        {{ as_bigint('sum(amount_fen * is_revenue * in_m1)') }} as m1,
-        {{ as_bigint('sum(amount_fen * is_revenue * in_m2)') }} as m2,
-        {{ as_bigint('sum(amount_fen * is_revenue * in_m3)') }} as m3,
-        {{ as_bigint('sum(amount_fen * is_revenue * in_m4)') }} as m4,
-        {{ as_bigint('sum(amount_fen * is_revenue * in_12m)') }} as m12,
+        max(month_no_12m) as months_on_record,
+        {{ as_bigint('sum(revenue_fen * in_m1)') }} as m1,
+        {{ as_bigint('sum(revenue_fen * in_m2)') }} as m2,
+        {{ as_bigint('sum(revenue_fen * in_m3)') }} as m3,
+        {{ as_bigint('sum(revenue_fen * in_m4)') }} as m4,
+        {{ as_bigint('sum(revenue_fen * in_12m)') }} as m12,
         {{ as_bigint('sum(gross_fen * in_3m)') }} as gross_3m,
         {{ as_bigint('sum(gross_fen * is_own * in_3m)') }} as own_gross_3m,
         {{ as_bigint('sum(gross_fen * is_own * is_recurring * in_3m)') }} as recurring_3m,
@@ -137,8 +124,8 @@ sums as (
         {{ as_bigint('sum(gross_fen * is_own * is_voice * in_3m)') }} as voice_3m,
         {{ as_bigint('sum(gross_fen * is_own * is_data * in_3m)') }} as data_3m,
         {{ as_bigint('sum(gross_fen * is_own * is_vas * in_3m)') }} as vas_3m,
-        {{ as_bigint('sum(amount_fen * is_own * is_discount * in_3m)') }} as discount_3m,
-        {{ as_bigint('sum(amount_fen * is_adjustment * in_90d)') }} as adjustment_90d
+        {{ as_bigint('sum(billed_fen * is_own * is_discount * in_3m)') }} as discount_3m,
+        {{ as_bigint('sum(billed_fen * is_adjustment * in_90d)') }} as adjustment_90d
 
     from known
 

@@ -228,7 +228,7 @@ select
     coalesce(holdings.broadband_flag, false) as broadband_flag,
     coalesce(holdings.iptv_flag, false) as iptv_flag,
     lines.secondary_card_cnt,
-    coalesce(profiles.network_gen = '5G', false) as plan_5g_flag,
+    profiles.network_gen = '5G' as plan_5g_flag,
     coalesce(holdings.bundle_depth, 0) as bundle_depth,
     contacts.self_service_share_90d,
 
@@ -288,7 +288,9 @@ select
     coalesce(plans.contract_end_date >= lines.as_of_date, false) as contract_flag,
     case
         when plans.contract_end_date >= lines.as_of_date
-            then {{ full_months('lines.as_of_date', add_days('plans.contract_end_date', 1)) }}
+            then {{ full_months(
+                add_days('lines.as_of_date', 1), add_days('plans.contract_end_date', 1)
+            ) }}
     end as contract_months_left,
     case
         when plans.contract_end_date < lines.as_of_date

@@ -1,5 +1,6 @@
 -- Grain: one row per subscription and as-of date with a suspension known by both
--- clocks: days in suspension in the 180 days up to the as-of date.
+-- clocks: days in suspension in the 180 days up to the as-of date. A state lasts from the day of
+-- its change to that of the next one; changes of a day follow each other by their instant.
 
 {{ config(materialized='ephemeral', contract={'enforced': false}) }}
 
@@ -28,7 +29,12 @@ known as (
         status_events.event_date as from_day,
         lead(status_events.event_date) over (
             partition by dates.as_of_date, status_events.subscription_id
-            order by status_events.event_date, status_events.load_date, status_events.event_id
+            order by
+                status_events.event_at,
+                status_events.recorded_at,
+                status_events.load_date,
+                -- Nothing tells which came first: the line is not held to be suspended.
+                case when status_events.to_status = 'suspended' then 0 else 1 end
         ) as to_day,
         {{ add_days('dates.as_of_date', -179) }} as first_day,
         {{ add_days('dates.as_of_date', 1) }} as last_day_end

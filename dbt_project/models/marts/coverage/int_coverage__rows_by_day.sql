@@ -1,4 +1,5 @@
--- Grain: one row per contract table and load date with rows: how much of each table arrived.
+-- Grain: one row per contract table, load date and event date with rows: how much of each table
+-- arrived, and of which days it is.
 
 {{ config(**replace_window()) }}
 
@@ -38,13 +39,14 @@ arrived as (
             '{{ table.split("__")[0] }}' as source_system,
             '{{ table.split("__")[1] }}' as contract_table,
             load_date,
+            event_date,
             count(*) as row_cnt
 
         from {{ ref('stg_' ~ table) }}
 
         where {{ in_window() }}
 
-        group by load_date
+        group by load_date, event_date
 
         {% if not loop.last %}union all{% endif %}
     {% endfor %}
@@ -55,6 +57,7 @@ select
     source_system,
     contract_table,
     load_date,
+    event_date,
     {{ as_bigint('row_cnt') }} as row_cnt
 
 from arrived

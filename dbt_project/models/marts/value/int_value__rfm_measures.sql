@@ -7,18 +7,30 @@
 
 with
 
-days as (
+base as (
 
-    select * from {{ ref('dim_date') }}
+    select * from {{ ref('fct_subscription_month') }}
+
+    where closing_flag and month_start >= {{ first_month }}
 
 ),
 
--- A year before the first month that is written: what recency looks back on.
+calendar as (
+
+    select * from {{ ref('int_month') }}
+
+),
+
+-- A year before the first month that is written: what recency looks back on. An incoming event
+-- counts where the subscription paid for it: who is only called does not use the line.
 usage_daily as (
 
     select * from {{ ref('fct_usage_daily') }}
 
-    where event_date >= {{ add_months(first_month, -12) }}
+    where
+        event_date >= {{ add_months(first_month, -12) }}
+        and connected_cnt > 0
+        and (direction <> 'in' or charge_fen > 0)
 
 ),
 
@@ -30,98 +42,90 @@ recharges as (
 
 ),
 
-bill_lines as (
+-- A reversal is a negative payment.
+payments as (
 
-    select * from {{ ref('fct_bill_line') }}
+    select * from {{ ref('fct_payment') }}
 
-    where
-        charge_class <> 'tax'
-        and not third_party_flag
-        and subscription_id is not null
-        and event_date >= {{ add_months(first_month, -2) }}
+    where amount_fen > 0 and event_date >= {{ add_months(first_month, -12) }}
 
 ),
 
-subscriptions as (
+revenue as (
 
-    select * from {{ ref('dim_subscription') }}
+    select * from {{ ref('int_revenue') }}
 
-    where subscription_id <> 'UNKNOWN'
-
-),
-
-taxes as (
-
-    select * from {{ ref('param_threshold') }}
-
-    where key = 'prepaid_tax_share' and scope = 'ALL'
+    where event_date >= {{ add_months(first_month, -2) }}
 
 ),
 
-definitions as (
-
-    select * from {{ ref('param_churn_definition') }}
-
-    where key = 'inactivity_days'
-
-),
-
-span as (
+spans as (
 
     select
-        min(load_date) as first_date,
-        max(load_date) as last_date
+        month_start,
+        month_end,
+        {{ add_days('month_end', -89) }} as first_day_90d,
+        {{ add_months('month_start', -1) }} as m2_start,
+        {{ add_months('month_start', -2) }} as m3_start
 
-    from (
-        select load_date from {{ ref('fct_usage_daily') }}
-        union all
-        select load_date from {{ ref('fct_recharge') }}
-        union all
-        select load_date from {{ ref('fct_bill_line') }}
-    ) as known_days
+    from calendar
+
+    where is_ended and month_start >= {{ first_month }}
 
 ),
 
+-- A trend compares three months: none of them may have begun before the record did.
 months as (
 
     select
-        days.month_start,
-        {{ add_days(add_months('days.month_start', 1), -1) }} as month_end,
-        {{ add_days(add_months('days.month_start', 1), -90) }} as first_day_90d,
-        {{ add_months('days.month_start', -1) }} as m2_start,
-        {{ add_months('days.month_start', -2) }} as m3_start
+        spans.month_start,
+        spans.month_end,
+        spans.first_day_90d,
+        spans.m2_start,
+        spans.m3_start,
+        {{ days_between('spans.m3_start', 'spans.m2_start') }} as m3_days,
+        {{ days_between('spans.m2_start', 'spans.month_start') }} as m2_days,
+        {{ days_between('spans.month_start', 'spans.month_end') }} + 1 as m1_days,
+        coalesce(calendar.is_whole_month, false) as has_whole_months
 
-    from days
-    cross join span
-
-    where
-        days.date_day = days.month_start
-        and days.month_start >= {{ month_start('span.first_date') }}
-        and {{ add_months('days.month_start', 1) }} <= {{ add_days('span.last_date', 1) }}
-        and days.month_start >= {{ first_month }}
+    from spans
+    left join calendar on spans.m3_start = calendar.month_start
 
 ),
 
--- A day with something paid or begun by the line itself: who is only called does not use it.
-active_days as (
+events as (
 
     select
-        usage_daily.subscription_id,
-        usage_daily.event_date
+        subscription_id,
+        event_date,
+        usage_type as family
 
     from usage_daily
 
-    where
-        usage_daily.connected_cnt > 0
-        and (usage_daily.direction <> 'in' or usage_daily.charge_fen > 0)
-
-    union distinct
+    union all
 
     select
-        recharges.subscription_id,
-        recharges.event_date
+        subscription_id,
+        event_date,
+        'recharge' as family
 
     from recharges
+
+),
+
+active_days as (
+
+    select
+        subscription_id,
+        event_date,
+        max(case when family = 'voice' then 1 else 0 end) as has_call,
+        max(case when family = 'sms' then 1 else 0 end) as has_message,
+        max(case when family = 'data' then 1 else 0 end) as has_data,
+        max(case when family = 'recharge' then 1 else 0 end) as has_recharge
+
+    from events
+
+    group by subscription_id, event_date
 
 ),
 
@@ -130,8 +134,12 @@ active_months as (
     select
         subscription_id,
         {{ month_start('event_date') }} as month_start,
+        count(*) as active_cnt,
         max(event_date) as last_date,
-        count(*) as active_cnt
+        max(case when has_call = 1 then event_date end) as last_call_date,
+        max(case when has_message = 1 then event_date end) as last_message_date,
+        max(case when has_data = 1 then event_date end) as last_data_date,
+        max(case when has_recharge = 1 then event_date end) as last_recharge_date
 
     from active_days
 
@@ -145,6 +153,10 @@ recencies as (
         months.month_start,
         active_months.subscription_id,
         max(active_months.last_date) as last_date,
+        max(active_months.last_call_date) as last_call_date,
+        max(active_months.last_message_date) as last_message_date,
+        max(active_months.last_data_date) as last_data_date,
+        max(active_months.last_recharge_date) as last_recharge_date,
         sum(
             case
                 when active_months.month_start = months.month_start
@@ -194,27 +206,33 @@ frequencies as (
 
 ),
 
-money as (
+payment_months as (
 
     select
-        bill_lines.subscription_id,
-        bill_lines.event_date,
-        'bill' as source_name,
-        bill_lines.tax_excl_fen as amount_fen
+        account_id,
+        {{ month_start('event_date') }} as month_start,
+        max(event_date) as last_date
 
-    from bill_lines
+    from payments
 
-    union all
+    group by account_id, {{ month_start('event_date') }}
+
+),
+
+payment_recencies as (
 
     select
-        recharges.subscription_id,
-        recharges.event_date,
-        'recharge' as source_name,
-        {{ without_tax('recharges.paid_fen', 'taxes.value') }} as amount_fen
+        months.month_start,
+        payment_months.account_id,
+        max(payment_months.last_date) as last_date
 
-    from recharges
-    left join taxes
-        on recharges.event_date >= taxes.valid_from and recharges.event_date < taxes.valid_to
+    from months
+    inner join payment_months
+        on
+            months.month_start >= payment_months.month_start
+            and payment_months.month_start > {{ add_months('months.month_start', -12) }}
+
+    group by months.month_start, payment_months.account_id
 
 ),
 
@@ -223,90 +241,60 @@ revenues as (
 
     select
         months.month_start,
-        money.subscription_id,
-        sum(case when money.source_name = 'recharge' then money.amount_fen else 0 end)
-            as recharged_fen,
-        sum(case when money.source_name = 'bill' then money.amount_fen else 0 end) as billed_fen
+        revenue.subscription_id,
+        sum(revenue.own_fen) as own_fen,
+        sum(revenue.third_party_fen) as third_party_fen
 
     from months
-    inner join money
-        on months.m3_start <= money.event_date and months.month_end >= money.event_date
+    inner join revenue
+        on months.m3_start <= revenue.event_date and months.month_end >= revenue.event_date
 
-    group by months.month_start, money.subscription_id
-
-),
-
-lines as (
-
-    select
-        months.month_start,
-        months.month_end,
-        subscriptions.subscription_id,
-        subscriptions.customer_id,
-        coalesce(subscriptions.province_code, 'UNKNOWN') as province_code,
-        coalesce(subscriptions.brand_code, 'UNKNOWN') as brand_code,
-        subscriptions.payment_type,
-        subscriptions.activated_date < months.m3_start as has_three_months,
-        {{ days_between('months.m3_start', 'months.m2_start') }} as m3_days,
-        {{ days_between('months.m2_start', 'months.month_start') }} as m2_days,
-        {{ days_between('months.month_start', 'months.month_end') }} + 1 as m1_days
-
-    from months
-    inner join subscriptions
-        on
-            months.month_end >= subscriptions.valid_from
-            and months.month_end < subscriptions.valid_to
-            and months.month_end >= subscriptions.load_date
-
-    where
-        subscriptions.activated_date <= months.month_end
-        and subscriptions.status_code not in ('created', 'pending_active', 'terminated')
+    group by months.month_start, revenue.subscription_id
 
 )
 
 select
-    lines.subscription_id,
-    lines.month_start,
-    lines.month_end,
-    lines.customer_id,
-    lines.province_code,
-    lines.brand_code,
-    lines.payment_type,
-    {{ days_between('recencies.last_date', 'lines.month_end') }} as recency_days,
-    coalesce(frequencies.active_cnt, 0) as frequency,
-    {{ as_bigint("case
-        when lines.payment_type = 'prepaid' then coalesce(revenues.recharged_fen, 0)
-        else coalesce(revenues.billed_fen, 0)
-    end") }} as monetary_fen,
+    base.subscription_id,
+    base.month_start,
+    months.month_end,
+    base.is_whole_month,
+    base.customer_id,
+    coalesce(base.province_code, 'UNKNOWN') as province_code,
+    coalesce(base.brand_code, 'UNKNOWN') as brand_code,
+    base.payment_type,
+    {{ days_between('recencies.last_date', 'months.month_end') }} as recency_days,
+    {{ days_between('recencies.last_call_date', 'months.month_end') }} as recency_call_days,
+    {{ days_between('recencies.last_message_date', 'months.month_end') }} as recency_message_days,
+    {{ days_between('recencies.last_data_date', 'months.month_end') }} as recency_data_days,
+    {{ days_between('recencies.last_recharge_date', 'months.month_end') }}
+        as recency_recharge_days,
+    {{ days_between('payment_recencies.last_date', 'months.month_end') }} as recency_payment_days,
+    {{ as_bigint('coalesce(frequencies.active_cnt, 0)') }} as frequency,
+    {{ as_bigint('coalesce(revenues.own_fen, 0)') }} as monetary_fen,
+    {{ as_bigint('coalesce(revenues.third_party_fen, 0)') }} as third_party_fen,
     -- Active days per day of the month, so that February is not always falling.
     {{ ratio(
-        'case when lines.has_three_months'
-        ~ ' then 2 * recencies.m1_cnt * lines.m2_days * lines.m3_days end',
-        'lines.m1_days'
-        ~ ' * (recencies.m2_cnt * lines.m3_days + recencies.m3_cnt * lines.m2_days)'
+        'case when base.tenure_months >= 3 and months.has_whole_months'
+        ~ ' then 2 * recencies.m1_cnt * months.m2_days * months.m3_days end',
+        'months.m1_days'
+        ~ ' * (recencies.m2_cnt * months.m3_days + recencies.m3_cnt * months.m2_days)'
     ) }} as trend_ratio
 
-from lines
+from base
+inner join months on base.month_start = months.month_start
 left join recencies
     on
-        lines.subscription_id = recencies.subscription_id
-        and lines.month_start = recencies.month_start
+        base.subscription_id = recencies.subscription_id
+        and base.month_start = recencies.month_start
 left join frequencies
     on
-        lines.subscription_id = frequencies.subscription_id
-        and lines.month_start = frequencies.month_start
+        base.subscription_id = frequencies.subscription_id
+        and base.month_start = frequencies.month_start
+left join payment_recencies
+    on
+        base.account_id = payment_recencies.account_id
+        and base.month_start = payment_recencies.month_start
 left join revenues
     on
-        lines.subscription_id = revenues.subscription_id
-        and lines.month_start = revenues.month_start
-left join definitions
-    on
-        lines.payment_type = definitions.scope
-        and lines.month_end >= definitions.valid_from
-        and lines.month_end < definitions.valid_to
-
--- A line that has been silent for as long as that is lost (fct_churn_event), not a customer.
-where
-    definitions.value is null
-    or recencies.last_date is null
-    or {{ add_days('recencies.last_date', 'definitions.value') }} > lines.month_end
+        base.subscription_id = revenues.subscription_id
+        and base.month_start = revenues.month_start

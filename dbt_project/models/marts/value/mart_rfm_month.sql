@@ -1,10 +1,13 @@
--- Grain: one row per subscription and month that has ended, for lines in service at its end.
+-- Grain: one row per subscription in service at the end of a month that has ended, and that month.
 -- Recency and frequency (90 days) up to the month's last day and money of the three calendar months
--- that end with it, all as known now; scores 1 (worst) to 5 within brand and payment type.
+-- that end with it, all as known now; scores 1 (worst) to 5 within brand and payment type. Equal
+-- values have equal scores: no id decides.
 
 {{ config(**replace_rows('month_start', "month_start >= {{ first_rfm_month() }}")) }}
 
 {%- set first_month = first_rfm_month() %}
+
+{%- set measured = [('f', 'frequency', 'has_activity'), ('m', 'monetary_fen', 'has_money')] %}
 
 with
 
@@ -23,6 +26,12 @@ cells as (
 
 ),
 
+bands as (
+
+    select * from {{ ref('param_rfm_band') }}
+
+),
+
 thresholds as (
 
     select * from {{ ref('param_threshold') }}
@@ -31,48 +40,138 @@ thresholds as (
 
 ),
 
--- Never active counts as longest ago; among equals the customer and the line decide, so that
--- every engine and every run gives the same fifth. Where no line brought money (say because there
--- are no bills) that order would be all there is to tell a big payer from a small one: all get 3.
-scored as (
+month_types as (
 
-    select
-        *,
-        ntile(5) over (
-            partition by month_start, brand_code, payment_type
-            order by coalesce(recency_days, 999999) desc, customer_id asc, subscription_id asc
-        ) as r_score,
-        ntile(5) over (
-            partition by month_start, brand_code, payment_type
-            order by frequency, customer_id, subscription_id
-        ) as f_score,
-        case
-            when
-                max(monetary_fen) over (partition by month_start, brand_code, payment_type) > 0
-                then ntile(5) over (
-                    partition by month_start, brand_code, payment_type
-                    order by monetary_fen, customer_id, subscription_id
-                )
-            else 3
-        end as m_score
+    select distinct
+        month_start,
+        month_end,
+        payment_type
 
     from measures
 
 ),
 
-segmented as (
+limits as (
+
+    select
+        month_types.month_start,
+        month_types.payment_type,
+        bands.r_score,
+        coalesce(
+            max(case when bands.scope = month_types.payment_type then bands.max_days end),
+            max(case when bands.scope = 'ALL' then bands.max_days end)
+        ) as max_days
+
+    from month_types
+    inner join bands
+        on
+            month_types.month_end >= bands.valid_from
+            and month_types.month_end < bands.valid_to
+
+    group by month_types.month_start, month_types.payment_type, bands.r_score
+
+),
+
+recency_bands as (
+
+    select
+        month_start,
+        payment_type,
+        max(case when r_score = 5 then max_days end) as r5_max_days,
+        max(case when r_score = 4 then max_days end) as r4_max_days,
+        max(case when r_score = 3 then max_days end) as r3_max_days,
+        max(case when r_score = 2 then max_days end) as r2_max_days
+
+    from limits
+
+    group by month_start, payment_type
+
+),
+
+-- Whether the facts are there at all, and where a value stands among those above zero.
+compared as (
+
+    select
+        measures.*,
+        recency_bands.r5_max_days,
+        recency_bands.r4_max_days,
+        recency_bands.r3_max_days,
+        recency_bands.r2_max_days,
+        max(case when measures.recency_days is not null then 1 else 0 end) over (
+            partition by measures.month_start, measures.payment_type
+        ) as has_activity,
+        max(
+            case when measures.monetary_fen <> 0 or measures.third_party_fen <> 0 then 1 else 0 end
+        ) over (
+            partition by measures.month_start, measures.payment_type
+        ) as has_money,
+        {% for measure, value, _ in measured -%}
+        count(case when measures.{{ value }} > 0 then 1 end) over (
+            partition by measures.month_start, measures.brand_code, measures.payment_type
+        ) as {{ measure }}_n,
+        min(case when measures.{{ value }} > 0 then measures.{{ value }} end) over (
+            partition by measures.month_start, measures.brand_code, measures.payment_type
+        ) as {{ measure }}_low,
+        max(measures.{{ value }}) over (
+            partition by measures.month_start, measures.brand_code, measures.payment_type
+        ) as {{ measure }}_high,
+        count(case when measures.{{ value }} > 0 then 1 end) over (
+            partition by measures.month_start, measures.brand_code, measures.payment_type
+            order by measures.{{ value }}
+            range between unbounded preceding and current row
+        ) as {{ measure }}_c{{ "," if not loop.last }}
+        {% endfor %}
+    from measures
+    left join recency_bands
+        on
+            measures.month_start = recency_bands.month_start
+            and measures.payment_type = recency_bands.payment_type
+
+),
+
+-- A value's score is 1 and how many of the four limits between fifths (R's quantile, type 7) it
+-- reaches. c of the n values above zero are not above it: it reaches limit k when
+-- 5 (c - 1) >= k (n - 1), in whole numbers.
+scored as (
+
+    select
+        *,
+        case
+            when has_activity = 0 then null
+            when recency_days <= r5_max_days then 5
+            when recency_days <= r4_max_days then 4
+            when recency_days <= r3_max_days then 3
+            when recency_days <= r2_max_days then 2
+            else 1
+        end as r_score,
+        {% for measure, value, has_facts in measured -%}
+        case
+            when {{ has_facts }} = 0 then null
+            when {{ value }} <= 0 then 1
+            when {{ measure }}_low = {{ measure }}_high then 3
+            {% for limit in (4, 3, 2, 1) -%}
+            when 5 * ({{ measure }}_c - 1) >= {{ limit }} * ({{ measure }}_n - 1) then {{ limit + 1 }}
+            {% endfor -%}
+            else 1
+        end as {{ measure }}_score{{ "," if not loop.last }}
+        {% endfor %}
+    from compared
+
+),
+
+named as (
 
     select
         scored.*,
-        cells.segment,
         rising.value as rising_ratio,
         falling.value as falling_ratio,
-        lag(scored.month_start) over (
-            partition by scored.subscription_id order by scored.month_start
-        ) as row_before,
-        lag(cells.segment) over (
-            partition by scored.subscription_id order by scored.month_start
-        ) as segment_before
+        case
+            when
+                scored.r_score is not null
+                and scored.f_score is not null
+                and scored.m_score is not null
+                then coalesce(cells.segment, 'OTHER')
+        end as segment
 
     from scored
     left join cells
@@ -93,22 +192,39 @@ segmented as (
             and scored.month_end >= falling.valid_from
             and scored.month_end < falling.valid_to
 
+),
+
+followed as (
+
+    select
+        *,
+        lag(month_start) over (partition by subscription_id order by month_start) as row_before,
+        lag(segment) over (partition by subscription_id order by month_start) as segment_before
+
+    from named
+
 )
 
 select
     subscription_id,
     month_start,
+    is_whole_month,
     customer_id,
     province_code,
     brand_code,
     payment_type,
     cast(recency_days as integer) as recency_days,
-    cast(frequency as integer) as frequency,
+    cast(recency_call_days as integer) as recency_call_days,
+    cast(recency_message_days as integer) as recency_message_days,
+    cast(recency_data_days as integer) as recency_data_days,
+    cast(recency_recharge_days as integer) as recency_recharge_days,
+    cast(recency_payment_days as integer) as recency_payment_days,
+    cast(case when has_activity = 1 then frequency end as integer) as frequency,
     monetary_fen,
     cast(r_score as integer) as r_score,
     cast(f_score as integer) as f_score,
     cast(m_score as integer) as m_score,
-    coalesce(segment, 'OTHER') as segment,
+    segment,
     case when row_before = {{ add_months('month_start', -1) }} then segment_before end
         as previous_segment,
     case
@@ -119,6 +235,6 @@ select
     end as frequency_trend,
     trend_ratio
 
-from segmented
+from followed
 
 where month_start >= {{ first_month }}
