@@ -843,12 +843,12 @@ def test_tiers_are_counted_again():
 
 
 def test_recency_has_bands_of_days():
-    assert recency_score(None, LAST) == 1
-    assert recency_score(0, LAST) == 5
-    assert recency_score(10_000, LAST) == 1
-    assert [recency_score(days, LAST) for days in range(400)] == sorted(
-        (recency_score(days, LAST) for days in range(400)), reverse=True
-    )
+    for kind in ("prepaid", "postpaid"):
+        assert recency_score(None, kind, LAST) == 1
+        assert recency_score(0, kind, LAST) == 5
+        assert recency_score(10_000, kind, LAST) == 1
+        scores = [recency_score(days, kind, LAST) for days in range(400)]
+        assert scores == sorted(scores, reverse=True)
 
 
 def test_families_of_recency_are_named():

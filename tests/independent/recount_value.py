@@ -161,7 +161,9 @@ def _score(measured: list[Row], month: date) -> None:
             frequencies = quantile_scores([row["frequency"] for row in group])
             moneys = quantile_scores([row["monetary_fen"] for row in group])
             for row, frequency, money in zip(group, frequencies, moneys, strict=True):
-                row["r_score"] = recency_score(row["recency_days"], end) if used else None
+                row["r_score"] = (
+                    recency_score(row["recency_days"], row["payment_type"], end) if used else None
+                )
                 row["f_score"] = frequency if used else None
                 row["m_score"] = money if billed else None
         for row in members:
@@ -180,13 +182,16 @@ def _score(measured: list[Row], month: date) -> None:
             row["frequency_trend"] = "falling"
 
 
-def recency_score(recency: int | None, end: date) -> int:
+def recency_score(recency: int | None, payment_type: str, end: date) -> int:
     """Return the highest score whose band reaches as far back; 1 where there was nothing."""
     if recency is None:
         return 1
-    bands = Parameters.of_seed("param_rfm_band").on(end)
-    fitting = [int(row["r_score"]) for row in bands if recency <= int(row["max_days"])]
-    return max(fitting, default=1)
+    rows = list(Parameters.of_seed("param_rfm_band").on(end))
+    reach = {int(row["r_score"]): int(row["max_days"]) for row in rows if row["scope"] == "ALL"}
+    reach |= {
+        int(row["r_score"]): int(row["max_days"]) for row in rows if row["scope"] == payment_type
+    }
+    return max((score for score, days in reach.items() if recency <= days), default=1)
 
 
 def quantile_scores(values: list[int]) -> list[int]:
