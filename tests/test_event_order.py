@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -36,6 +37,12 @@ HARMLESS = {
 }
 
 DAY = date(2026, 3, 10)
+# What a run tells the models that cannot be compiled without.
+RUN = {
+    "as_of_dates": ["2026-03-31"],
+    "window_from": "2026-03-31",
+    "window_to": "2026-04-01",
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +56,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             [
                 *("compile", "--quiet", "--no-inject-ephemeral-ctes", "--no-introspect"),
                 *("--select", "resource_type:model", "--target", "duckdb"),
-                *("--vars", "{as_of_dates: ['2026-03-31'], window_to: '2026-04-01'}"),
+                *("--vars", json.dumps(RUN)),
                 *("--project-dir", str(PROJECT_DIR / "dbt_project")),
                 *("--profiles-dir", str(PROJECT_DIR / "dbt_project")),
                 *("--target-path", str(home / "target"), "--log-path", str(home / "logs")),
