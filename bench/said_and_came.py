@@ -54,7 +54,7 @@ def measure(settings: Settings, last: date, dates: int) -> pd.DataFrame:
     whole = Window(days[0], last + timedelta(days=1))
     pipeline.build(settings, "features", whole, as_of_dates=days)
     for day in days:
-        modelling.score(settings, day)
+        modelling.score(settings, day, use_champion=True)
     wanted = ", ".join(f"date '{day}'" for day in days)
     with compute.connection() as connection:
         rows = connection.execute(

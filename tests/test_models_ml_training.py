@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -118,7 +117,7 @@ def months_of_rows(count: int, subscriptions: int = 1000) -> pd.DataFrame:
     """Return labelled rows of as-of dates that are 30 days apart."""
     days = [date(2025, 1, 1) + timedelta(days=30 * n) for n in range(count)]
     frame = pd.concat([made.feature_rows(day, subscriptions) for day in days], ignore_index=True)
-    return labelled_rows(frame, made.label_rows(frame), date(2025, 12, 31))
+    return labelled_rows(frame, made.label_rows(frame), date(2027, 12, 31))
 
 
 def test_training_keeps_the_parts_as_far_apart_as_a_leaving_reaches():
@@ -299,17 +298,6 @@ def test_values_after_the_training_dates_do_not_touch_what_is_measured():
 # What is shipped
 
 
-def drifting(shares: Sequence[float], subscriptions: int = 4000) -> pd.DataFrame:
-    """Return prepaid rows of months in which ever fewer of the same lines leave."""
-    rows = months_of_rows(len(shares), subscriptions)
-    rows["payment_group"] = "prepaid"
-    days = sorted(set(rows["as_of_date"]))
-    kept = rows["as_of_date"].map(dict(zip(days, shares, strict=True))).to_numpy()
-    chance = np.random.default_rng(5).random(len(rows))
-    rows["label"] = (rows["label"].to_numpy() * (chance < kept)).astype(np.int8)
-    return rows
-
-
 def test_the_model_in_use_has_learned_from_every_matured_date():
     # given: competitor calls mean leaving on the newest date alone
     rows = months_of_rows(7)
@@ -330,23 +318,24 @@ def test_the_model_in_use_has_learned_from_every_matured_date():
     assert model.metrics["trees"] == model.booster().num_trees()
 
 
-def test_the_chances_of_the_model_in_use_add_up_to_those_who_left_last():
-    # given: half as many leave in the newest months
-    rows = drifting([1.0, 1.0, 1.0, 0.8, 0.6, 0.5, 0.5])
+def test_the_chances_of_the_model_in_use_add_up_to_those_who_left_in_the_newest_year():
+    # given: a year and a half; half a year ago and before that twice as many left as since
+    rows = months_of_rows(18, 1500)
+    days = sorted(set(rows["as_of_date"]))
+    recent = (rows["as_of_date"] >= days[5]).to_numpy()
+    odd = np.random.default_rng(5).random(len(rows)) < 0.5
+    rows["label"] = np.where(recent & odd, 0, rows["label"]).astype(np.int8)
     names = ["usage_days_30d", "complaints_90d", "competitor_calls_30d"]
 
+    # when
     models, _ = train_groups(rows, names, LabelParams(7, 30), made.QUICK)
 
-    # then: over other people of the next month, of whom half leave too, it is right
+    # then: over other people of a later month, of whom half leave too, it is right
     model = models["prepaid"]
-    later = made.feature_rows(date(2025, 8, 1), 20_000, seed=99)
+    later = made.feature_rows(date(2026, 9, 1), 20_000, seed=99)
     said = model.calibration.apply(model.raw_scores(model.space.matrix(later))).sum()
-    assert said == pytest.approx(0.5 * made.leaving_chance(later).sum(), rel=0.12)
-    # and the measured one was not: it said what the months before had brought
-    assert (
-        model.metrics["test"]["mean_probability"] * model.metrics["test"]["n"]
-        > 1.15 * (model.metrics["test"]["positives"])
-    )
+    assert said == pytest.approx(0.5 * made.leaving_chance(later).sum(), rel=0.1)
+    assert model.calibration.method == "settled"
 
 
 def test_said_and_came_are_told_by_tier_for_the_test_dates():

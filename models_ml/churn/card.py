@@ -83,7 +83,7 @@ def _model_section(group: str, model: PaymentModel) -> list[str]:
         f"tested on {', '.join(map(str, split.test))}. The model in use is fitted to all "
         f"{in_use['n']} matured rows ({in_use['positives']} left): {model.metrics['trees']} trees, "
         f"{len(model.space.names)} features. Its chances are moved as a whole, so that they add up to "
-        "those who left on the test dates.",
+        "those who left in the newest year of them.",
         "",
         "| measure | " + " | ".join(title for title, _ in shown) + " |",
         "|---" * (len(shown) + 1) + "|",

@@ -66,6 +66,9 @@ class TrainingParams:
         min_positives_held_out: leavers that validation and test must hold each.
         min_validation_auc: a model below it orders hardly better than chance and is not kept.
         test_dates: newest as-of dates kept for the test; as many before them validate.
+        level_days: days of the newest as-of dates on which the chances add up to those who left. A
+            year holds each season and several campaigns once; of a shorter time the level is that of
+            a wave, which is over when the labels have matured.
     """
 
     seed: int = 20250101
@@ -83,6 +86,7 @@ class TrainingParams:
     min_positives_held_out: int = 10
     min_validation_auc: float = 0.55
     test_dates: int = 1
+    level_days: int = 365
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -112,7 +112,7 @@ def _train_group(
         )
     rounds = chosen.num_trees()
     known = rows[rows[AS_OF] <= split.validation[-1]]
-    measured = _fit_again(known, names, split, split.validation, rounds, label, params)
+    measured = _fit_again(known, names, split, rounds, label, params)
     metrics = _measure_parts(measured, chosen, known, train, validation, test)
     metrics["said_and_came"] = said_and_came(
         test.rows,
@@ -120,7 +120,7 @@ def _train_group(
         measured.hazards,
         params_of,
     )
-    shipped = _fit_again(rows, names, split, split.test, rounds, label, params)
+    shipped = _fit_again(rows, names, split, rounds, label, params)
     metrics["in_use"] = {"n": len(rows), "positives": int(rows["label"].sum())}
     metrics["trees"] = shipped.booster().num_trees()
     metrics["top_features"] = _top_features(shipped)
@@ -181,7 +181,6 @@ def _fit_again(
     rows: pd.DataFrame,
     names: Sequence[str],
     split: TimeSplit,
-    newest: Sequence[date],
     rounds: int,
     label: LabelParams,
     params: TrainingParams,
@@ -191,17 +190,17 @@ def _fit_again(
     More rows carry more rounds. They grow with the square root of the rows: a tree more for each row
     more would learn the noise that the chosen number of rounds avoided.
 
-    The chances are the booster's own, moved as a whole so that on the newest dates they add up to
+    The chances are the booster's own, moved as a whole so that over the newest year they add up to
     those who left. The shape is not fitted: held-out scores exist only of the booster that chose the
     rounds, and what that one overstates or understates with its few rows is its own; bent after it,
-    this one came out worse on later dates. The level is one figure, which drifts from month to month;
-    that the booster has seen the rows hardly sways their sum.
+    this one came out worse on later dates. The level is one figure; that the booster has seen the
+    rows hardly sways their sum. It drifts over years and swings within months: set on the few newest
+    dates it follows swings that are over when the scores are used, and came out worse, too.
 
     Args:
         rows: what to fit to.
         names: feature columns in order.
         split: the parts, to stay with the model.
-        newest: as-of dates that set the level.
         rounds: rounds that were chosen on the training part.
         label: what the label means.
         params: how to train.
@@ -210,7 +209,7 @@ def _fit_again(
     whole = _part(rows, sorted(set(rows[AS_OF])), space)
     grown = math.sqrt(len(rows) / rows[AS_OF].isin(split.train).sum())
     booster = _fit(space, whole, params, min(max(round(rounds * grown), 1), params.max_rounds))
-    level = rows[rows[AS_OF].isin(newest)]
+    level = rows[rows[AS_OF] > rows[AS_OF].max() - timedelta(days=params.level_days)]
     probe_rows = make_probe(space, whole.matrix, params.seed)
     return PaymentModel(
         text=booster.model_to_string(),
