@@ -18,7 +18,7 @@ export GX_ANALYTICS_ENABLED := false
 export SCARF_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-spark run test test-spark test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-kindness dictionary lock stop clean
+.PHONY: help setup setup-dev setup-spark run test test-spark test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-said bench-kindness dictionary lock stop clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ bench-simulator: $(VENV)/.dev-ready ## Measure the simulator against gzip (a min
 
 bench-window: $(VENV)/.dev-ready ## Measure a business day on one and on ten times the history (ten minutes)
 	@$(BIN)/python -m bench.daily_window
+
+bench-said: $(VENV)/.dev-ready ## Compare how many the tiers say will leave with how many do (ten minutes)
+	@$(BIN)/python -m bench.said_and_came
 
 bench-kindness: $(VENV)/.dev-ready ## Measure what an operator's own users notice of an extraction (eight minutes)
 	@$(BIN)/python -m bench.kindness

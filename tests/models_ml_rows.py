@@ -40,7 +40,7 @@ CATALOG = pd.DataFrame(
         ("not_built_yet", 4, "messaging", "count", "Never seen", "Never seen"),
     ],
     columns=["feature", "perspective", "perspective_name", "unit", "text_high", "text_low"],
-).assign(text_below_zero=None)
+).assign(text_below_zero=None, text_none=None, family=None)
 
 RISK_PARAMS = pd.DataFrame(
     [

@@ -44,11 +44,6 @@ NEEDED = (
     "dim_brand",
     "dim_geography",
 )
-# Columns of contracts that are on their way.
-COMING = {
-    "mart_rfm_month": {"is_whole_month": "boolean"},
-    "mart_pareto_month": {"is_whole_month": "boolean"},
-}
 Row = dict[str, object]
 MODEL = "churn-0123456789abcdef"
 
@@ -67,7 +62,6 @@ def contracts(dbt_dir: Path) -> dict[str, Model]:
 
 def _model(found: dict[str, Any], layer: str) -> Model:
     columns = {column["name"]: column["data_type"] for column in found["columns"]}
-    columns |= COMING.get(found["name"], {})
     return Model(found["name"], layer, found["config"]["meta"]["publish"], columns)
 
 

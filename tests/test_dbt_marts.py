@@ -233,7 +233,10 @@ def test_each_combination_of_scores_has_one_name():
 
     names = Counter(row["segment"] for row in cells)
     assert len({row["cell"] for row in cells}) == len(cells) == 125
-    assert (names["LOYAL"], names["POTENTIAL_LOYALIST"], names["OTHER"]) == (15, 35, 10)
+    # Whoever is silent stands in no segment of those who stay, whatever was paid and used before.
+    keen = {row["r_score"] for row in cells if row["segment"] in ("CHAMPIONS", "LOYAL")}
+    assert keen == {"5"}
+    assert (names["LOST"], names["CHAMPIONS"], names["OTHER"]) == (25, 4, 3)
 
 
 def test_unit_tests_of_features_and_marts_pass(warehouse, monkeypatch):

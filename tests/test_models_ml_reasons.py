@@ -30,7 +30,7 @@ SAID = Catalogue.from_frame(
             ("share", 5, "data", "share", "{value} % at night", "Only {value} % at night"),
         ],
         columns=["feature", "perspective", "perspective_name", "unit", "text_high", "text_low"],
-    ).assign(text_below_zero=None)
+    ).assign(text_below_zero=None, text_none=None, family=None)
 )
 
 
@@ -73,9 +73,13 @@ def test_a_value_above_the_typical_one_takes_the_high_words():
         ("fee", 1_234_567, "Pays 12,346 yuan"),
         ("fee", 450, "Pays only 4.5 yuan"),
         ("share", 0.123456, "Only 12 % at night"),
-        ("share", 0.001, "Only 0 % at night"),
+        ("share", 0.001, "Less than 1 % at night"),
+        ("share", 0.0, None),
+        ("share", 0.203, None),
         ("calls", 3.25, "Makes only 3.2 calls"),
-        ("calls", 0.01, "Makes only 0 calls"),
+        ("calls", 0.01, "Makes less than 0.1 calls"),
+        ("calls", 0.0, None),
+        ("calls", 10.2, None),
         ("calls", -0.01, None),
     ],
 )
@@ -102,7 +106,7 @@ def told(feature: str, value: float, typical: float) -> str | None:
     [
         (-104, -300, "The promotional price ended 104 days ago"),
         (-1, 20, "The promotional price ended 1 day ago"),
-        (0, 20, "The promotional price ends in 0 days"),
+        (0, 20, "The promotional price ends today"),
         (1, -300, "The promotional price ends in 1 day"),
         (30, 200, "The promotional price ends in 30 days"),
     ],
@@ -126,6 +130,58 @@ def test_what_is_over_is_told_as_over(value, typical, said):
 )
 def test_a_value_is_told_as_an_agent_would_say_it_or_not_at_all(feature, value, said):
     assert told(feature, value, typical=0) == said
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "typical", "said"),
+    [
+        ("usage_drop_7d_vs_30d", 1.0, 0.0, "Did not talk at all in the last week"),
+        (
+            *("usage_drop_7d_vs_30d", 0.999, 0.0),
+            "Talked 99 % less a day in the last week than in the last 30 days",
+        ),
+        ("usage_drop_7d_vs_30d", 0.001, -0.2, None),
+        ("mou_m1_ratio", 0.0, 1.0, "Did not talk at all last month"),
+        ("mou_m1_ratio", 0.003, 1.0, "Talked less than 1 % of the usual minutes last month"),
+        ("mou_m1_ratio", 0.996, 1.02, None),
+        ("mou_m1_ratio", 1.02, 1.019, None),
+        ("data_active_days_m1", 0, 20, "Used no data last month"),
+        ("data_night_share", 0.003, 0.0, None),
+        ("onnet_contact_share", 0.0, 0.5, "Nobody in the calling circle is with us"),
+        ("arpu_slope3m", -2, 0, None),
+        ("recharge_cnt_90d", 0, 3, "Did not recharge in 90 days"),
+        ("contacts_30d", 0, 1, "We have not contacted the line in 30 days"),
+        ("broadband_flag", 0, 1, "Has no broadband with us"),
+    ],
+)
+def test_nothing_is_told_as_nothing_and_never_as_a_figure_of_zero(feature, value, typical, said):
+    assert told(feature, value, typical) == said
+
+
+def test_no_text_that_ships_tells_nothing_or_the_usual_as_a_figure():
+    for feature, entry in shipped().entries.items():
+        if not entry.is_number:
+            continue
+        for value, typical in ((0.0, 3.0), (0.0, -3.0), (0.001, 0.5), (0.99999, 3.0), (1.0, 0.999)):
+            text = told(feature, value, typical) or ""
+            for words in ("only 0", " 0 ", "Only 0", "only 100 %", "100 % less", " 1 times"):
+                assert words not in f" {text} ", (feature, value, text)
+        assert "{value}" not in entry.text_none, feature
+
+
+def test_two_reasons_that_say_the_same_become_one_with_the_strength_of_both():
+    # given: calls are fewer by their minutes, their trend and their days, each weaker than the data
+    names = ("mou_m1_ratio", "mou_slope3m", "call_active_days_m1", "data_mb_avg3m", "mou_in_avg3m")
+    space = FeatureSpace(names, {}, dict(zip(names, (1.0, 0.0, 20.0, 900.0, 60.0), strict=True)))
+    row = pd.DataFrame([dict(zip(names, (0.4, -30, 7, 100, 5), strict=True))])
+
+    found = explain(row, np.array([[0.3, 0.35, 0.3, 0.5, 0.1]]), space, shipped())
+
+    assert [found[f"reason_{n}_text"][0] for n in (1, 2, 3)] == [
+        "Talks 30 minutes less each month",
+        "Uses only 100 MB a month",
+        "Is called only 5 minutes a month",
+    ]
 
 
 def test_no_text_that_ships_shows_a_minus_or_a_bracket():

@@ -145,12 +145,12 @@ def test_said_is_compared_with_what_came(settings: Settings) -> None:
     # then 5 of 38 lines left where 19 were said to; 7 instead of 5 may be chance
     said = words(page)
     judged = "scores of 2026-04-24"
-    assert f"postpaid HIGH {judged} 38 19.0 5 0.26 ▼ fewer left than said" in said
-    assert f"postpaid LOW {judged} 500 5.0 7 1.40 may be chance" in said
-    assert f"postpaid all tiers {judged} 538 24.0 12 0.50 ▼ fewer left than said" in said
+    assert f"postpaid HIGH ▼ fewer left than said 19.0 5 0.26 38 {judged}" in said
+    assert f"postpaid LOW may be chance 5.0 7 1.40 500 {judged}" in said
+    assert f"postpaid all tiers ▼ fewer left than said 24.0 12 0.50 538 {judged}" in said
     assert page.count("▼ fewer") == 2
     # prepaid lines are told by the test of their model, until scores of theirs are old enough
-    assert "prepaid LOW the model's test 9 9.0 9 1.00 as said" in said
+    assert "prepaid LOW as said 9.0 9 1.00 9 the model's test" in said
     assert "No published score is old enough" not in said
 
 
@@ -174,10 +174,10 @@ def test_test_of_the_model_is_told_until_scores_are_old_enough(settings: Setting
         "No published score is old enough to be compared with what came: its 37 days have to be over, "
         "and the month in which they end has to be settled. Until then the model's own test" in said
     )
-    assert "prepaid HIGH the model's test 100 40.2 60 1.49 ▲ more left than said" in said
-    assert "prepaid LOW the model's test 3,000 30.0 33 1.10 as said" in said
-    assert "prepaid all tiers the model's test 3,100 70.2 93 1.32 ▲ more left than said" in said
-    assert "MEDIUM the model's test" not in said
+    assert "prepaid HIGH ▲ more left than said 40.2 60 1.49 100 the model's test" in said
+    assert "prepaid LOW as said 30.0 33 1.10 3,000 the model's test" in said
+    assert "prepaid all tiers ▲ more left than said 70.2 93 1.32 3,100 the model's test" in said
+    assert "prepaid MEDIUM" not in said
     assert '<tr class="warn"><td>prepaid</td><td>HIGH</td>' in page
     assert "<tr><td>prepaid</td><td>LOW</td>" in page
 

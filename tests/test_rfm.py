@@ -159,10 +159,10 @@ def test_scores_are_those_of_the_bands_and_of_the_quantiles(said):
     assert found[usual(12)]["recency_days"] is None
     assert found[usual(12)]["r_score"] == 1
     assert {line: found[line]["recency_days"] for line in silences} == silences
-    by_silence = sorted(silences, key=lambda line: silences[line])
-    scores = [found[line]["r_score"] for line in by_silence]
-    assert scores == sorted(scores, reverse=True)
-    assert set(scores) == {1, 2, 3, 4, 5}
+    bands = {line: found[line]["r_score"] for line in silences}
+    assert [bands[usual(number)] for number in range(1, 12)] == [5, 5, 5, 5, 4, 4, 4, 3, 2, 2, 1]
+    # A prepaid line that is silent for two weeks is out of reach; one that pays a bill is not.
+    assert [bands[usual(number)] for number in PREPAID] == [5, 5, 4, 2, 1, 1]
 
 
 def fifths(values: dict[str, int]) -> dict[str, int]:

@@ -94,6 +94,31 @@ def test_a_debt_takes_the_cards_along_whatever_they_had_planned(tmp_path: Path):
     assert found == {}
 
 
+def test_a_card_whose_main_line_leaves_becomes_a_line_of_its_own(tmp_path: Path):
+    course = Course(600, 4, START)
+    s = course.people.lines
+    mains = s.secondary_of[_free_cards(s, 4)]
+    cards = np.flatnonzero(np.isin(s.secondary_of[: s.n], mains))
+    s.cause[mains], s.kind[mains], s.shows[mains] = world.MOVING, world.TERMINATION, True
+    s.stays[mains] = False
+    s.plan_from[mains], s.plan_to[mains], s.leave_at[mains] = 0, 20, 20 * DAY_S + 15 * 3600
+    course._note(mains)
+
+    db = tables_of(course, 40, tmp_path / "truth")
+
+    ids = ", ".join(f"'S{k + 1:09d}'" for k in cards.tolist())
+    before, after = db.sql(
+        f"""select
+            count(distinct subscription_id) filter (secondary_of_id is not null),
+            count(distinct subscription_id) filter (
+                secondary_of_id is null and cast(updated_at as date) = date '{START}' + 20
+            )
+        from bss_subscription where subscription_id in ({ids})"""
+    ).fetchone()
+    assert before == after == len(cards)
+    assert impossible(db) == {}
+
+
 def _free_cards(s: Lines, n: int) -> np.ndarray:
     """Secondary cards that have no plan yet, nor has their main line, one of each main line."""
     cards = np.flatnonzero(s.secondary_of[: s.n] >= 0)

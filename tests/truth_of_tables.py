@@ -396,6 +396,42 @@ _IMPOSSIBLE: Final = {
         ) as s on s.line = u.line and s.to_status = 'suspended'
         where u.outgoing and u.day > cast(s.event_at as date)
         and (s.until is null or u.day < cast(s.until as date))""",
+    "nobody talks with a number that is no longer in use, nor with his own": """
+        select u.line, u.day, n.line, n.until from usage as u
+        join (
+            select distinct s.msisdn, s.subscription_id as line, least(
+                coalesce(t.leave_date, e.day), coalesce(e.day, t.leave_date)
+            ) as until, coalesce(e.reason_code, '') = 'port_out' as ported
+            from bss_subscription as s
+            left join ended as e on e.line = s.subscription_id
+            left join churn_truth as t using (subscription_id)
+        ) as n on n.msisdn = u.other_number
+        where u.line = n.line or (u.connected and u.day > n.until and not n.ported)""",
+    "a card in use has a main line in use, which is not younger, of the same account": """
+        select c.line, c.activated_at, m.line, m.activated_at, e.event_at from line as c
+        join line as m on m.line = c.secondary_of_id
+        left join ended as e on e.line = m.line
+        where c.activated_at < m.activated_at or c.account_id <> m.account_id
+        or (c.status_code <> 'terminated' and e.line is not null)""",
+    "customers are of age when they begin": """
+        select c.customer_id, p.birth_date, c.since_date from crm_customer as c
+        join crm_party_individual as p using (party_id)
+        where p.birth_date + interval 18 year > c.since_date + 1""",
+    "a line holds one plan at a time, and none after its end": """
+        select * from (
+            select *, lead(start_at) over (partition by subscription_id order by start_at) as next
+            from (
+                select subscription_id, start_at, max(end_at) as end_at
+                from bss_subscription_offering where role = 'main' group by all
+            )
+        ) join line as l on l.line = subscription_id
+        where next is not null and (end_at is null or end_at > next)
+        or next is null and (end_at is null) <> (l.status_code <> 'terminated')""",
+    "bills of an account follow each other without a gap": """
+        select * from (
+            select *, lag(period_end) over (partition by account_id order by period_end) as before
+            from (select distinct account_id, period_start, period_end from bil_bill)
+        ) where before <> period_start""",
     "holdings and ports lie within the line's life": """
         select h.subscription_id, h.offering_id, h.start_at, h.end_at
         from bss_subscription_offering as h

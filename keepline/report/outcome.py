@@ -88,12 +88,12 @@ def said_and_came(seen: Sequence[Outcome], qualities: Sequence[Quality]) -> list
                 (
                     row.payment_type,
                     row.tier,
-                    f"scores of {row.score_date}" if row.score_date else OWN_TEST,
-                    count(row.lines),
+                    judged,
                     f"{row.said:,.1f}",
                     count(row.came),
                     f"{row.came / row.said:.2f}" if row.said else "-",
-                    judged,
+                    count(row.lines),
+                    f"scores of {row.score_date}" if row.score_date else OWN_TEST,
                 )
             )
             tones.append("warn" if judged in (MORE, FEWER) else "")
@@ -103,12 +103,12 @@ def said_and_came(seen: Sequence[Outcome], qualities: Sequence[Quality]) -> list
             (
                 "Payment",
                 "Tier",
-                "Judged by",
-                "Lines #",
+                "So",
                 "Said #",
                 "Came #",
                 "Came per said #",
-                "So",
+                "Of lines #",
+                "Judged by",
             ),
             table,
             tones=tones,

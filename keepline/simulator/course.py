@@ -177,14 +177,17 @@ class Course:
         s.calm_until[stay] = day + CALM_DAYS
         s.level[stay] *= 0.92
         # A debt takes the cards along that hang on the same account.
-        broke = s.account[going[s.kind[going] == world.INVOLUNTARY]]
+        debtors = going[s.kind[going] == world.INVOLUNTARY]
+        broke = s.account[debtors]
         mates = np.flatnonzero(np.isin(s.account[: s.n], broke) & (s.ended_at[: s.n] == NEVER))
         mates = np.setdiff1d(mates, going)
         if len(mates):
             p.outcome[s.plan[mates[s.cause[mates] >= 0]]] = OVERTAKEN
             s.cause[mates], s.kind[mates] = world.NON_PAYMENT, world.INVOLUNTARY
-            decided = s.plan_from[s.secondary_of[mates]]
-            s.plan_from[mates] = np.maximum(decided, s.activated[mates] // DAY_S)
+            decided = np.zeros(a.n, dtype=int)
+            decided[broke] = s.plan_from[debtors]
+            first = s.activated[mates] // DAY_S
+            s.plan_from[mates] = np.maximum(decided[s.account[mates]], first)
             s.plan_to[mates] = day
             s.stays[mates] = s.shows[mates] = False
             s.leave_at[mates] = day * DAY_S + 15 * 3600
@@ -221,6 +224,9 @@ class Course:
         open_ = np.unique(s.account[s.alive()])
         a.closed[np.setdiff1d(closed, open_)] = True
         self.upkeep.closing(np.setdiff1d(closed, open_), np.unique(s.customer[ends]))
+        # A card whose main line is gone goes on as a line of its own.
+        alive = s.alive()
+        self.upkeep.free_cards(alive[np.isin(s.secondary_of[alive], ends)])
 
     def _new_month(self, day: int) -> None:
         s = self.people.lines

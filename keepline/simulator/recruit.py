@@ -21,6 +21,9 @@ _FEES: Final = np.array([o.fee for o in _MAIN])
 _CITY: Final = np.array([world.CITIES.index(c.city_code) for c in world.COUNTIES])
 _ID_WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 MONTH_DAYS: Final = 30.44
+_STEP, _FIRST, _SUFFIXES = 48_271_387, 20_260_630, 10**8
+_BACK: Final = pow(_STEP, -1, _SUFFIXES)
+_PLACES: Final = 10 ** np.arange(7, -1, -1, dtype=np.int64)
 
 
 def phone_numbers(prefix: Array, suffix: Array) -> Array:
@@ -31,6 +34,14 @@ def phone_numbers(prefix: Array, suffix: Array) -> Array:
     parts["low"] = _DIGITS4[suffix % 10_000]
     numbers: Array = parts.view("S11")
     return numbers
+
+
+def line_of(numbers: Array) -> Array:
+    """Position of the line that each own number was given to."""
+    digits = np.ascontiguousarray(numbers).view(np.uint8).reshape(-1, 11)[:, 3:]
+    suffix = (digits.astype(np.int64) - ord("0")) @ _PLACES
+    position: Array = (suffix - _FIRST) % _SUFFIXES * _BACK % _SUFFIXES
+    return position
 
 
 def prefixes(rng: np.random.Generator, operator: Array) -> Array:
@@ -66,7 +77,9 @@ def _new_customers(
         rng.uniform(18, 26, n),
         np.where(brand == AURORA, rng.uniform(27, 66, n), 20 + 55 * rng.beta(1.6, 2.0, n)),
     )
-    c.birth[at] = since.clip(min=0) - (age * 365.25).astype(int)
+    # Nobody had a line of his own before he was of age.
+    age = np.maximum(age, 18 - since.clip(max=0) / 365.25)
+    c.birth[at] = since.clip(min=0) - np.ceil(age * 365.25).astype(int)
     c.since[at] = since
     c.class_[at] = np.where((brand == AURORA) & (rng.random(n) < 0.10), 1, 0)
     business = c.class_[at] == 1
@@ -110,6 +123,8 @@ def _owners(
     second_lines = at[second]
     main = first_lines[(rng.random(len(second_lines)) * len(first_lines)).astype(int)]
     s.customer[second_lines] = s.customer[main]
+    # What comes second comes later, which in the base is not the order of the draw.
+    s.activated[second_lines] = np.maximum(s.activated[second_lines], s.activated[main] + 600)
     card = rng.random(len(second_lines)) < 0.5
     card &= (s.ended_at[main] == NEVER) & ~s.prepaid[main] & (s.secondary_of[main] < 0)
     cards, main = second_lines[card], main[card]
@@ -119,7 +134,7 @@ def _owners(
     owners, first = np.unique(s.customer[at], return_index=True)
     new = c.phone[owners] < 0
     c.phone[owners[new]] = at[first[new]]
-    np.minimum.at(c.since, s.customer[at], day)
+    np.minimum.at(c.since, s.customer[at], s.activated[at] // DAY_S)
 
 
 def _accounts(people: Population, rng: np.random.Generator, at: Array) -> Array:
@@ -251,7 +266,6 @@ def recruit(
     else:
         activated = np.full(k, day)
     s.activated[at] = activated * DAY_S + rng.integers(8 * 3600, 21 * 3600, k)
-    s.status_at[at] = s.activated[at]
     s.brand[at] = rng.choice(3, k, p=world.BRAND_SHARES)
     campus_prepaid = rng.random(k) < world.CAMPUS_PREPAID_SHARE
     s.prepaid[at] = (s.brand[at] == BREEZE) | ((s.brand[at] == CAMPUS) & campus_prepaid)
@@ -260,6 +274,8 @@ def recruit(
     # A secondary card pays from its main line's account, which in the base is only known now.
     card = at[s.secondary_of[at] >= 0]
     s.account[card] = s.account[s.secondary_of[card]]
+    activated = s.activated[at] // DAY_S
+    s.status_at[at] = s.activated[at]
     new_customers = np.arange(customers_before, people.customers.n)
     s.county[at] = people.customers.county[s.customer[at]]
     _dealers(people, rng, at)
@@ -277,7 +293,7 @@ def recruit(
         ported = rng.random(k) < RATES.port_in_share
         donor[ported] = 1 + rng.choice(3, int(ported.sum()), p=world.RIVAL_SHARES)
     s.sid[at] = [b"S%09d" % (i + 1) for i in at.tolist()]
-    suffix = (at.astype(np.int64) * 48_271_387 + 20_260_630) % 10**8
+    suffix = (at.astype(np.int64) * _STEP + _FIRST) % _SUFFIXES
     s.msisdn[at] = phone_numbers(prefixes(rng, np.maximum(donor, 0)), suffix)
     _circles(people, rng, at)
     s.verified[at] = rng.random(k) < 0.985

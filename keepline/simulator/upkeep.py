@@ -36,6 +36,12 @@ class Upkeep:
         self.people, self.sink, self.seed = people, sink, seed
         self._accounts: list[Array] = []
         self._customers: list[Array] = []
+        self._freed: list[Array] = []
+
+    def free_cards(self, cards: Array) -> None:
+        """Make secondary cards lines of their own."""
+        self.people.lines.secondary_of[cards] = -1
+        self._freed.append(cards)
 
     def closing(self, accounts: Array, customers: Array) -> None:
         """Note accounts that were closed, and customers who may have lost their last line."""
@@ -65,7 +71,7 @@ class Upkeep:
         s.home_cell[moving] = s.work_cell[moving] = first_cell + rng.integers(
             0, world.CELLS_PER_COUNTY
         )
-        lines = np.union1d(changed, moving)
+        lines = np.unique(np.concatenate([changed, moving, *self._freed]))
         changes.subscriptions(self.sink, self.people, lines, np.full(len(lines), recorded))
 
         owners = s.customer[at]
@@ -87,6 +93,7 @@ class Upkeep:
         a.auto_pay[flipped] = ~a.auto_pay[flipped]
         accounts = np.unique(np.concatenate([*self._accounts, flipped]))
         changes.accounts(self.sink, self.people, accounts, np.full(len(accounts), recorded))
+        self._freed.clear()
         self._accounts.clear()
         self._customers.clear()
 

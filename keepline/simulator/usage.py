@@ -10,7 +10,7 @@ import numpy as np
 
 from keepline.simulator import text, world
 from keepline.simulator.population import Array, Population
-from keepline.simulator.recruit import off_net_numbers
+from keepline.simulator.recruit import line_of, off_net_numbers
 from keepline.simulator.rhythm import (
     DATA_CLOCK,
     DAY_S,
@@ -224,6 +224,16 @@ class Day:
         text.put_instants(rows, "received_at", self.dates[wait], second)
         return wait
 
+    def _no_more(self, at: Array, number: Array) -> Array:
+        """Whose number is in use no longer: that friend has another one now, somewhere else.
+
+        A number that was ported out is still answered.
+        """
+        s = self.people.lines
+        friend = line_of(number)
+        gone: Array = (s.gone[friend] & (s.kind[friend] != world.PORT_OUT)) | (friend == at)
+        return gone
+
     def counterparties(self, rng: np.random.Generator, place: Array, outward: Array) -> Array:
         """Whom each event is with: mostly the first places of the calling circle."""
         s, at = self.people.lines, self.at[place]
@@ -231,7 +241,9 @@ class Day:
         slot = (u * u * s.circle_size[at]).astype(np.int64)
         number = s.circle[at, slot]
         v = rng.random(len(place), dtype=np.float32)
-        swap = ~s.off_net[at, slot] & (v < self.switch[place])
+        near = np.flatnonzero(~s.off_net[at, slot])
+        swap = np.zeros(len(at), dtype=bool)
+        swap[near] = self._no_more(at[near], number[near]) | (v[near] < self.switch[place[near]])
         number[swap] = _OTHER_NUMBERS[(at[swap] * 5 + slot[swap]) % _ALTERNATIVES]
         short = outward & (v > 0.985)
         number[short] = _SHORT[(u[short] * len(_SHORT)).astype(np.int64)]

@@ -1,12 +1,16 @@
 """Why a subscription is at risk: up to three reasons in words, from exact Shapley contributions.
 
 A reason is a feature that raised this row's risk and whose value is not the typical one (the median,
-or the commonest category, of training). Reasons come from different perspectives where there are
-enough of them, the strongest first. Its words are the catalogue's: `text_high` when the value lies
-above the typical one or is another category, `text_low` below; a number below zero is told in
-`text_below_zero`, whichever side of the typical value it is on. `{value}` in them is replaced by the
-value (below zero by its size) in the unit that people use, `(s)` by the ending that fits that number.
-An empty text means that such a value makes no reason.
+or the commonest category, of training). Features of one family tell the same thing in other figures
+(calls by their minutes, days and trend): only the strongest of them speaks, with the strength of all.
+Reasons come from different perspectives where there are enough of them, the strongest first.
+
+The words are the catalogue's: `text_high` when the value lies above the typical one or is another
+category, `text_low` below; a number below zero is told in `text_below_zero`, whichever side of the
+typical value it is on, and where nothing is left (0, or a drop of all) in `text_none`. `{value}` in them
+is replaced by the value (below zero by its size) in the unit that people use, `(s)` by the ending that
+fits that number. An empty text means that such a value makes no reason, and so does a value that reads
+like nothing or like the typical one: "0 %" tells nobody anything.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ Vector = npt.NDArray[np.float64]
 REASONS = 3
 UP, DOWN = "up", "down"
 # The forms of words, by their place in `Entry.texts`.
-_HIGH, _LOW, _BELOW_ZERO, _UNSAID = 0, 1, 2, -1
+_HIGH, _LOW, _BELOW_ZERO, _NONE, _UNSAID = 0, 1, 2, 3, -1
 REASON_COLUMNS = tuple(
     f"reason_{n}_{part}"
     for n in range(1, REASONS + 1)
@@ -35,10 +39,13 @@ REASON_COLUMNS = tuple(
 )
 _CATALOG_COLUMNS = (
     *("feature", "perspective", "perspective_name", "unit"),
-    *("text_high", "text_low", "text_below_zero"),
+    *("text_high", "text_low", "text_below_zero", "text_none", "family"),
 )
 # The catalogue's texts speak of percent and yuan; the features are shares of one and fen.
-_TIMES = {"share": 100.0, "ratio": 100.0, "fen": 0.01}
+_TIMES = {"share": 100.0, "ratio": 100.0, "drop": 100.0, "fen": 0.01}
+_WHOLE = ("share", "ratio", "drop", "percent")
+# How a low value that rounds to nothing is told: it is little, but not nothing.
+_ONLY, _LESS_THAN = ("only {value}", "Only {value}"), ("less than {value}", "Less than {value}")
 
 
 class Entry(NamedTuple):
@@ -50,11 +57,18 @@ class Entry(NamedTuple):
     text_high: str
     text_low: str
     text_below_zero: str
+    text_none: str
+    family: str
 
     @property
-    def texts(self) -> tuple[str, str, str]:
-        """The words for a high value, a low one and one below zero."""
-        return (self.text_high, self.text_low, self.text_below_zero)
+    def texts(self) -> tuple[str, str, str, str]:
+        """The words for a high value, a low one, one below zero and one of nothing."""
+        return (self.text_high, self.text_low, self.text_below_zero, self.text_none)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the value is a number that the words may show."""
+        return self.unit not in ("flag", "category")
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,7 @@ def explain(
     perspectives = np.array(
         [catalogue.entries[n].perspective if n in catalogue.entries else 0 for n in space.names]
     )
-    chosen = _choose(strength, perspectives)
+    chosen = _choose(_one_of_each_family(strength, space, catalogue), perspectives)
     found = {name: np.full(len(rows), None, dtype=object) for name in REASON_COLUMNS}
     for n in range(REASONS):
         for position in np.unique(chosen[:, n]):
@@ -144,29 +158,85 @@ def _forms(
         if entry is None:
             continue
         found = space.column(name, rows[name]).astype(np.float64)
+        typical = float(np.float32(space.typical[name]))
         if name in space.categories:
             # A category that training never saw is missing to the model: no reason either.
             side = np.where(found == space.typical[name], 0.0, np.where(np.isnan(found), 0.0, 1.0))
         else:
             # Compared as the model reads it, in single precision.
-            side = np.nan_to_num(np.sign(found - np.float32(space.typical[name])))
+            side = np.nan_to_num(np.sign(found - typical))
         directions[:, position] = side.astype(np.int8)
         below_zero = (found < 0) & (side != 0)
+        none = np.zeros(len(rows), dtype=bool)
+        if entry.is_number:
+            none = (side != 0) & (found >= 1 if entry.unit == "drop" else found == 0)
         for form, told in (
-            (_HIGH, (side > 0) & ~below_zero),
-            (_LOW, (side < 0) & ~below_zero),
-            (_BELOW_ZERO, below_zero),
+            (_HIGH, (side > 0) & ~below_zero & ~none),
+            (_LOW, (side < 0) & ~below_zero & ~none),
+            (_BELOW_ZERO, below_zero & ~none),
+            (_NONE, none),
         ):
             if entry.texts[form]:
                 forms[told, position] = form
+        if entry.is_number:
+            forms[_says_nothing(entry, forms[:, position], found, typical), position] = _UNSAID
     return forms, directions
+
+
+def _says_nothing(
+    entry: Entry, forms: npt.NDArray[np.int8], found: Vector, typical: float
+) -> npt.NDArray[np.bool_]:
+    """Tell which values of a number would read like nothing, or like the typical value."""
+    said, usual = _rounded(found, entry.unit), _rounded(np.array([typical]), entry.unit)[0]
+    empty = np.zeros(len(found), dtype=bool)
+    for form in (_HIGH, _LOW, _BELOW_ZERO):
+        if "{value}" not in entry.texts[form]:
+            continue
+        reads_empty = said == usual
+        if form == _LOW and any(only in entry.text_low for only in _ONLY):
+            # Little is told as less than the least that can be said; all of it is not "only".
+            if entry.unit in ("share", "ratio"):
+                reads_empty = reads_empty | (said == 100)
+        else:
+            reads_empty = reads_empty | (said == 0)
+        empty |= (forms == form) & reads_empty
+    return empty
+
+
+def _rounded(values: Vector, unit: str) -> Vector:
+    """Return numbers as `_spoken` says them."""
+    numbers = values * _TIMES.get(unit, 1.0)
+    if unit in _WHOLE:
+        return np.asarray(np.round(numbers))
+    return np.where(np.abs(numbers) >= 10, np.round(numbers), np.round(numbers, 1))
+
+
+def _one_of_each_family(strength: Vector, space: FeatureSpace, catalogue: Catalogue) -> Vector:
+    """Return the strengths with each family's in its strongest member, nothing in the others."""
+    members: dict[str, list[int]] = {}
+    for position, name in enumerate(space.names):
+        entry = catalogue.entries.get(name)
+        if entry is not None and entry.family:
+            members.setdefault(entry.family, []).append(position)
+    joined = strength.copy()
+    rows = np.arange(len(strength))
+    for positions in members.values():
+        strongest = np.array(positions)[np.argmax(strength[:, positions], axis=1)]
+        whole = strength[:, positions].sum(axis=1)
+        joined[:, positions] = 0.0
+        joined[rows, strongest] = whole
+    return joined
 
 
 def _sentence(entry: Entry, form: int, value: object) -> str:
     """Return a form of words with the value in it."""
     size = abs(float(str(value))) if form == _BELOW_ZERO else value
-    said = _spoken(size, entry.unit)
-    text = entry.texts[form].replace("(s)", "" if said == "1" else "s")
+    said, text = _spoken(size, entry.unit), entry.texts[form]
+    if form == _LOW and said == "0" and entry.is_number:
+        said = "1" if entry.unit in _WHOLE else "0.1"
+        for only, less_than in zip(_ONLY, _LESS_THAN, strict=True):
+            text = text.replace(only, less_than)
+    text = text.replace("(s)", "" if said == "1" else "s")
     return text.replace("{value}", said)
 
 
@@ -175,7 +245,9 @@ def _spoken(value: object, unit: str) -> str:
     if isinstance(value, str):
         return value
     number = float(str(value)) * _TIMES.get(unit, 1.0)
-    digits = 0 if abs(number) >= 10 or unit in ("share", "ratio", "percent") else 1
+    if unit == "drop" and 99 < number < 100:
+        return "99"  # nearly all is not all
+    digits = 0 if abs(number) >= 10 or unit in _WHOLE else 1
     text = f"{number:,.{digits}f}"
     return text.removesuffix(".0") if text not in ("-0", "-0.0") else "0"
 

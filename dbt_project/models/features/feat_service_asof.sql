@@ -61,11 +61,11 @@ ranked as (
         row_number() over (
             partition by subscription_id, as_of_date
             order by
-                case when csat_score is null then 1 else 0 end,
+                case when csat_score is null then 1 else 0 end asc,
                 started_at desc,
                 load_date desc,
                 -- Of answers about contacts that began together, the worse one.
-                csat_score
+                csat_score asc
         ) as survey_rank
 
     from known
