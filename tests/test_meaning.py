@@ -286,7 +286,7 @@ def test_a_ported_number_is_lost_once_and_won_once(world):
         "select month_start, opening_flag, gross_add_flag, tenure_months"
         " from core.fct_subscription_month where subscription_id = 's22' order by 1",
     )
-    assert months == [(date(2026, 1, 1), False, True, 0), (date(2026, 2, 1), True, False, 0)]
+    assert months == [(date(2026, 1, 1), False, True, 0), (date(2026, 2, 1), True, False, 1)]
 
 
 @pytest.mark.case(68)
