@@ -900,13 +900,15 @@ def test_tiers_are_counted_again():
         assert dict(zip((row["subscription_id"] for row in rows), both, strict=True)) == counted
 
 
-def test_recency_has_bands_of_days():
-    assert recency_score(None, LAST) == 1
-    assert recency_score(0, LAST) == 5
-    assert recency_score(10_000, LAST) == 1
-    assert [recency_score(days, LAST) for days in range(400)] == sorted(
-        (recency_score(days, LAST) for days in range(400)), reverse=True
-    )
+@pytest.mark.parametrize("payment_type", ["prepaid", "postpaid"])
+def test_recency_has_bands_of_days(payment_type):
+    scores = [recency_score(days, payment_type, LAST) for days in range(400)]
+
+    assert recency_score(None, payment_type, LAST) == 1
+    assert (scores[0], scores[-1]) == (5, 1)
+    assert scores == sorted(scores, reverse=True)
+    # Silent longer than an offer reaches: the lowest band.
+    assert recency_score(15, "prepaid", LAST) < recency_score(15, "postpaid", LAST)
 
 
 def test_families_of_recency_are_named():

@@ -161,7 +161,9 @@ def _score(measured: list[Row], month: date) -> None:
             frequencies = quantile_scores([row["frequency"] for row in group])
             moneys = quantile_scores([row["monetary_fen"] for row in group])
             for row, frequency, money in zip(group, frequencies, moneys, strict=True):
-                row["r_score"] = recency_score(row["recency_days"], end) if used else None
+                row["r_score"] = (
+                    recency_score(row["recency_days"], row["payment_type"], end) if used else None
+                )
                 row["f_score"] = frequency if used else None
                 row["m_score"] = money if billed else None
         for row in members:
@@ -180,12 +182,18 @@ def _score(measured: list[Row], month: date) -> None:
             row["frequency_trend"] = "falling"
 
 
-def recency_score(recency: int | None, end: date) -> int:
-    """Return the highest score whose band reaches as far back; 1 where there was nothing."""
-    if recency is None:
-        return 1
+def recency_score(recency: int | None, payment_type: str, end: date) -> int:
+    """Return the highest score whose band reaches as far back; 1 where there was nothing.
+
+    A payment type with bands of its own has no others.
+    """
     bands = Parameters.of_seed("param_rfm_band").on(end)
-    fitting = [int(row["r_score"]) for row in bands if recency <= int(row["max_days"])]
+    own = [row for row in bands if row["scope"] == payment_type]
+    fitting = [
+        int(row["r_score"])
+        for row in own or [row for row in bands if row["scope"] == "ALL"]
+        if recency is not None and recency <= int(row["max_days"])
+    ]
     return max(fitting, default=1)
 
 
