@@ -254,7 +254,12 @@ def test_an_end_that_is_taken_back_is_a_return_or_never_was(status_at, outcome, 
 def test_an_end_with_another_date_is_told_anew_and_one_that_is_announced_when_it_comes():
     first = version(d(1, 2), payment_type="postpaid")
     again = life_of(
-        [first, ended(d(3, 11), d(3, 10)), ended(d(3, 20), d(2, 20)), ended(d(3, 25), d(2, 20))]
+        [
+            first,
+            ended(d(3, 11), d(3, 10)),
+            ended(d(3, 20), d(2, 20)),
+            ended(d(3, 25), d(2, 20), termination_reason_code="moving"),
+        ]
     )
     ahead = life_of([first, ended(d(3, 11), d(4, 10))])
     taken_back = life_of(
@@ -265,6 +270,7 @@ def test_an_end_with_another_date_is_told_anew_and_one_that_is_announced_when_it
         (d(3, 10), d(3, 11), "corrected", d(3, 20), d(3, 20)),
         (d(2, 20), d(3, 20), "standing", None, None),
     ]
+    assert [loss.reason_code for loss in again.losses] == ["moving", "moving"]
     assert [told(loss) for loss in ahead.losses] == [(d(4, 10), d(4, 10), "standing", None, None)]
     assert taken_back.losses == []
 
@@ -335,7 +341,10 @@ def test_a_key_that_the_next_list_lacks_is_gone_until_a_list_has_it():
     assert [(*told(loss), loss.kind, loss.reason_code) for loss in gone.losses] == [
         (d(3, 15), d(3, 15), "standing", None, None, "administrative", "deleted")
     ]
-    assert told(back.losses[0])[2:] == ("won_back", d(3, 29), d(3, 29))
+    # The version that holds again has been so since January: it was never gone.
+    assert told(back.losses[0])[2:] == ("corrected", d(3, 29), d(3, 29))
+    created = life_of([version(d(1, 2), status_code="created")], source_key=lists)
+    assert created.losses == []
 
 
 def months_of(life: Life, known_until: date = LAST) -> dict[date, Row]:
@@ -790,6 +799,55 @@ def check_features(rows: Rows, warehouse: Warehouse, as_of: date) -> list[str]:
     return differences("features", counted, found, ("subscription_id",))
 
 
+def test_small_worlds_that_were_counted_otherwise(warehouse_of):
+    """Each line alone is the smallest that showed a difference once."""
+
+    def line(name: str, *versions: Row) -> list[Row]:
+        place = {"customer_id": f"{name} customer", "province_code": "BJ", "brand_code": "alpha"}
+        return [{**place, **row, "subscription_id": name} for row in versions]
+
+    begun = version(d(1, 2))
+    postpaid = version(d(1, 2), payment_type="postpaid")
+    # Prepaid ones fall silent on 5 March; all of them are postpaid or silent from then on.
+    use = {
+        "came late": [d(1, 5), d(5, 20)],
+        "other": [FIRST + timedelta(days=n) for n in range(190)],
+    }
+    rows: Rows = {
+        "subscription": [
+            # Created and never activated: it can't be lost.
+            *line("created", version(d(1, 2), status_code="created")),
+            # Its activation is corrected to the day before: the silence is from there.
+            *line("a day earlier", version(d(1, 6)), version(d(1, 20), activated_at=at(d(1, 1)))),
+            # Named by no master when a silence could have been confirmed.
+            *line("came late", version(d(5, 25))),
+            # Without a brand until February: its opening in February is that of UNKNOWN.
+            *line(
+                "no brand", {**postpaid, "brand_code": None}, {**postpaid, "load_date": d(2, 10)}
+            ),
+            # The end is announced for July; the silence is over before.
+            *line("announced", begun, ended(d(3, 1), d(7, 3))),
+            # The end is told with another date and another reason.
+            *line(
+                "restated",
+                postpaid,
+                ended(d(3, 1), d(3, 1), termination_reason_code="moving"),
+                ended(d(3, 9), d(3, 4), termination_reason_code="price"),
+            ),
+        ],
+        "cdr_voice": [
+            call(day, line=name, call_type="local", roam_type="home")
+            for name, used in use.items()
+            for day in used
+        ],
+    }
+    world = World(FIRST, d(7, 9), rows)
+    warehouse, landed = warehouse_of(world)
+    build(warehouse, [(world.first, world.last)])
+
+    assert check(world, landed, published(warehouse)) == []
+
+
 def test_every_published_row_is_counted_again(warehouse_of):
     world = crowd(seed=7, worlds=4)
     warehouse, rows = warehouse_of(world)
@@ -842,13 +900,15 @@ def test_tiers_are_counted_again():
         assert dict(zip((row["subscription_id"] for row in rows), both, strict=True)) == counted
 
 
-def test_recency_has_bands_of_days():
-    for kind in ("prepaid", "postpaid"):
-        assert recency_score(None, kind, LAST) == 1
-        assert recency_score(0, kind, LAST) == 5
-        assert recency_score(10_000, kind, LAST) == 1
-        scores = [recency_score(days, kind, LAST) for days in range(400)]
-        assert scores == sorted(scores, reverse=True)
+@pytest.mark.parametrize("payment_type", ["prepaid", "postpaid"])
+def test_recency_has_bands_of_days(payment_type):
+    scores = [recency_score(days, payment_type, LAST) for days in range(400)]
+
+    assert recency_score(None, payment_type, LAST) == 1
+    assert (scores[0], scores[-1]) == (5, 1)
+    assert scores == sorted(scores, reverse=True)
+    # Silent longer than an offer reaches: the lowest band.
+    assert recency_score(15, "prepaid", LAST) < recency_score(15, "postpaid", LAST)
 
 
 def test_families_of_recency_are_named():

@@ -187,7 +187,9 @@ def _ends(life: Life, rows: Rows) -> list[End]:
                 ends.append(End(load_date, load_date, "deleted"))
         elif what == "listed":
             if runs and ends[-1].reason == "deleted":
-                close(load_date, load_date)
+                # The version that holds again tells since when.
+                status_at = version_on(life.versions, load_date).get("status_at")
+                close(load_date, local_day(status_at) or load_date)
                 life.signs.append(Sign(load_date, load_date))
         elif row["status_code"] != "terminated":
             if runs:
@@ -197,11 +199,15 @@ def _ends(life: Life, rows: Rows) -> list[End]:
             day = local_day(row.get("terminated_at")) or local_day(row.get("status_at"))
             day = max(day or load_date, local_day(row["activated_at"]) or load_date)
             reason = row.get("termination_reason_code")
-            if runs and ends[-1].day == day:
-                ends[-1].reason = reason
-            else:
+            if not runs or ends[-1].day != day:
                 close(load_date, None)
                 ends.append(End(load_date, day, reason))
+            # The newest version of an end says why, also where it was told with another date.
+            ends[-1].reason = reason
+            for newer, told in pairwise(ends[::-1]):
+                if told.restored_on or told.until != newer.known_on:
+                    break
+                told.reason = reason
     return ends
 
 
@@ -285,7 +291,7 @@ def _terminations(life: Life, silences: Sequence[Loss], known_until: date) -> li
             if loss.confirmed_date <= confirmed < (loss.revoked_date or FOREVER)
         ]:
             confirmed = max(loss.revoked_date or FOREVER for loss in standing)
-        if confirmed > known_until or confirmed >= end.until:
+        if confirmed > known_until or confirmed >= end.until or not life.activated_on(confirmed):
             continue
         returns = [
             loss.returned_date

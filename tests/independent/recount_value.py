@@ -183,15 +183,18 @@ def _score(measured: list[Row], month: date) -> None:
 
 
 def recency_score(recency: int | None, payment_type: str, end: date) -> int:
-    """Return the highest score whose band reaches as far back; 1 where there was nothing."""
-    if recency is None:
-        return 1
-    rows = list(Parameters.of_seed("param_rfm_band").on(end))
-    reach = {int(row["r_score"]): int(row["max_days"]) for row in rows if row["scope"] == "ALL"}
-    reach |= {
-        int(row["r_score"]): int(row["max_days"]) for row in rows if row["scope"] == payment_type
-    }
-    return max((score for score, days in reach.items() if recency <= days), default=1)
+    """Return the highest score whose band reaches as far back; 1 where there was nothing.
+
+    A payment type with bands of its own has no others.
+    """
+    bands = Parameters.of_seed("param_rfm_band").on(end)
+    own = [row for row in bands if row["scope"] == payment_type]
+    fitting = [
+        int(row["r_score"])
+        for row in own or [row for row in bands if row["scope"] == "ALL"]
+        if recency is not None and recency <= int(row["max_days"])
+    ]
+    return max(fitting, default=1)
 
 
 def quantile_scores(values: list[int]) -> list[int]:

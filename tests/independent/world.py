@@ -62,8 +62,6 @@ def small_world(seed: int, first: date = date(2025, 10, 1), months: int = 9) -> 
     _catalogue(world, chance)
     for _ in range(chance.randint(8, 25)):
         _Line(world, chance, brands).live()
-    if chance.random() < 0.5:
-        _key_lists(world, chance)
     return world
 
 
@@ -78,11 +76,11 @@ def crowd(seed: int, worlds: int, first: date = date(2025, 10, 1), months: int =
             for table, rows in one.rows.items()
             if number == 0 or table not in ("operator", "number_range", "product_offering")
         }
-        # One list of keys names the lines of a day, of every world.
-        if worlds > 1:
-            one.rows.pop("source_key", None)
         whole.join(one)
-    _quiet_days(whole, random.Random(seed))  # noqa: S311 - repeatable, not secret
+    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    if chance.random() < 0.6:
+        _key_lists(whole, chance)
+    _quiet_days(whole, chance)
     return whole
 
 
@@ -140,17 +138,28 @@ def _catalogue(world: World, chance: random.Random) -> None:
 
 
 def _key_lists(world: World, chance: random.Random) -> None:
-    """List all keys on three days; one key lacks in the second, and may be there again."""
+    """List all keys on three days; some lack in the second, and may be there again."""
     names = sorted({row["subscription_id"] for row in world.rows["subscription"]})
-    lacking = chance.choice(names)
+    ended = {
+        row["subscription_id"]
+        for row in world.rows["subscription"]
+        if row["status_code"] == "terminated"
+    }
+    open_ones = [name for name in names if name not in ended]
+    lacking = set(chance.sample(open_ones, 1 + len(open_ones) // 10))
+    come_back = {name for name in lacking if chance.random() < 0.5}
+    known_on = {
+        name: min(
+            row["load_date"] for row in world.rows["subscription"] if row["subscription_id"] == name
+        )
+        for name in names
+    }
     begin = world.first + timedelta(days=chance.randint(60, 150))
-    comes_back = chance.random() < 0.5
     for number in range(3):
         day = begin + timedelta(days=14 * number)
+        absent = (set(), lacking, lacking - come_back)[number]
         for name in names:
-            versions = [row for row in world.rows["subscription"] if row["subscription_id"] == name]
-            there = any(row["load_date"] < day for row in versions)
-            if there and (name != lacking or number == 0 or (number == 2 and comes_back)):
+            if known_on[name] < day and name not in absent:
                 key = {"table_name": "subscription", "key_text": name}
                 world.put("source_key", day, day, **key, listed_at=at(day, 23))
 
@@ -304,8 +313,9 @@ class _Line:
                 self.ended = day
 
     def _port(self, ends: date) -> None:
-        for _ in range(self.chance.choice([1, 1, 2])):
-            done = ends + timedelta(days=self.chance.choice([-40, -31, -30, -20, -3, 0, 7, 8, 15]))
+        shifts = (-40, -31, -30, -20, -3, 0, 7, 8, 15)
+        for shift in self.chance.sample(shifts, self.chance.choice([1, 1, 2])):
+            done = ends + timedelta(days=shift)
             port = {"port_id": _word(self.chance), "subscription_id": self.name, "direction": "out"}
             port |= {"donor_operator": "own", "requested_at": at(done - ONE_DAY)}
             port["recipient_operator"] = self.chance.choice(["rival", "third"])
