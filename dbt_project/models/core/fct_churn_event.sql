@@ -27,7 +27,7 @@ port_versions as (
     select
         *,
         row_number() over (
-            partition by port_id order by load_date desc, updated_at desc
+            partition by port_id order by updated_at desc, load_date desc
         ) as version_rank
 
     from {{ ref('fct_port_request') }}
@@ -101,7 +101,8 @@ states as (
     select
         subscription_id,
         payment_type,
-        activated_date,
+        case when status_code not in ('created', 'pending_active') then activated_date end
+            as activated_date,
         status_code,
         status_date,
         terminated_date,
@@ -116,7 +117,8 @@ states as (
     select
         subscription_id,
         payment_type,
-        activated_date,
+        case when status_code not in ('created', 'pending_active') then activated_date end
+            as activated_date,
         'terminated' as status_code,
         valid_to as status_date,
         valid_to as terminated_date,
@@ -145,7 +147,12 @@ versions as (
         ) as previous_status,
         lag(states.payment_type) over (
             partition by states.subscription_id order by states.load_date
-        ) as previous_payment_type
+        ) as previous_payment_type,
+        coalesce(
+            lead(states.load_date) over (
+                partition by states.subscription_id order by states.load_date
+            ), {{ end_of_time() }}
+        ) as next_load_date
 
     from states
 
@@ -252,7 +259,10 @@ followed_signs as (
     select
         *,
         lead(alive_date) over (partition by subscription_id order by alive_date) as next_alive_date,
-        lead(known_date) over (partition by subscription_id order by alive_date) as next_known_date
+        lead(known_date) over (partition by subscription_id order by alive_date)
+            as next_known_date,
+        lead(withdrawn_date) over (partition by subscription_id order by alive_date)
+            as next_withdrawn_date
 
     from signs
 
@@ -269,10 +279,7 @@ silences as (
         definitions.scope as payment_type,
         definitions.value as inactivity_days,
         {{ add_days('followed_signs.alive_date', 'definitions.value') }} as silent_to,
-        greatest(
-            {{ add_days('followed_signs.alive_date', 'definitions.value') }},
-            followed_signs.known_date
-        ) as confirmed_date
+        followed_signs.known_date
 
     from followed_signs
 
@@ -287,6 +294,66 @@ silences as (
         > {{ add_days('followed_signs.alive_date', 'definitions.value') }}
         or followed_signs.next_known_date
         > {{ add_days('followed_signs.alive_date', 'definitions.value') }}
+        or followed_signs.next_withdrawn_date < {{ end_of_time() }}
+
+),
+
+-- A sign counts from the day on which the line was known to be activated by then, as use before
+-- the activation begins no silence.
+counted_silences as (
+
+    select
+        silences.subscription_id,
+        silences.alive_date,
+        silences.withdrawn_date,
+        silences.payment_type,
+        silences.inactivity_days,
+        silences.silent_to,
+        greatest(
+            silences.silent_to,
+            min(greatest(versions.load_date, silences.known_date))
+        ) as confirmed_date
+
+    from silences
+
+    inner join versions
+        on
+            silences.subscription_id = versions.subscription_id
+            and silences.alive_date >= versions.activated_date
+            and silences.known_date < versions.next_load_date
+
+    group by
+        silences.subscription_id,
+        silences.alive_date,
+        silences.withdrawn_date,
+        silences.payment_type,
+        silences.inactivity_days,
+        silences.silent_to
+
+),
+
+-- Versions that say, after a loss was confirmed, that the line was not activated by then.
+uncounted as (
+
+    select
+        counted_silences.subscription_id,
+        counted_silences.alive_date,
+        counted_silences.payment_type,
+        min(versions.load_date) as uncounted_date
+
+    from counted_silences
+
+    inner join versions
+        on
+            counted_silences.subscription_id = versions.subscription_id
+            and counted_silences.confirmed_date < versions.load_date
+            and counted_silences.alive_date
+            < coalesce(versions.activated_date, {{ end_of_time() }})
+
+    group by
+        counted_silences.subscription_id,
+        counted_silences.alive_date,
+        counted_silences.payment_type
 
 ),
 
@@ -294,41 +361,69 @@ silences as (
 judged_silences as (
 
     select
-        silences.subscription_id,
-        silences.alive_date,
-        silences.payment_type,
-        silences.inactivity_days,
-        silences.silent_to,
-        silences.confirmed_date,
+        counted_silences.subscription_id,
+        counted_silences.alive_date,
+        counted_silences.payment_type,
+        counted_silences.inactivity_days,
+        counted_silences.silent_to,
+        counted_silences.confirmed_date,
         least(
-            silences.withdrawn_date,
+            counted_silences.withdrawn_date,
+            coalesce(uncounted.uncounted_date, {{ end_of_time() }}),
             coalesce(
-                min(case when signs.alive_date <= silences.silent_to then signs.known_date end),
+                min(
+                    case
+                        when
+                            signs.alive_date <= counted_silences.silent_to
+                            and signs.withdrawn_date > counted_silences.confirmed_date
+                            then signs.known_date
+                    end
+                ),
                 {{ end_of_time() }}
             )
         ) as corrected_date,
-        min(case when signs.alive_date > silences.silent_to then signs.alive_date end)
-            as returned_date,
+        min(
+            case
+                when
+                    signs.alive_date > counted_silences.silent_to
+                    and signs.withdrawn_date = {{ end_of_time() }}
+                    then signs.alive_date
+            end
+        ) as returned_date,
         coalesce(
-            min(case when signs.alive_date > silences.silent_to then signs.known_date end),
+            min(
+                case
+                    when
+                        signs.alive_date > counted_silences.silent_to
+                        and signs.withdrawn_date = {{ end_of_time() }}
+                        then signs.known_date
+                end
+            ),
             {{ end_of_time() }}
         ) as return_known_date
 
-    from silences
+    from counted_silences
+
+    left join uncounted
+        on
+            counted_silences.subscription_id = uncounted.subscription_id
+            and counted_silences.alive_date = uncounted.alive_date
+            and counted_silences.payment_type = uncounted.payment_type
 
     left join signs
         on
-            silences.subscription_id = signs.subscription_id
-            and silences.alive_date < signs.alive_date
+            counted_silences.subscription_id = signs.subscription_id
+            and counted_silences.alive_date < signs.alive_date
 
     group by
-        silences.subscription_id,
-        silences.alive_date,
-        silences.payment_type,
-        silences.inactivity_days,
-        silences.silent_to,
-        silences.confirmed_date,
-        silences.withdrawn_date
+        counted_silences.subscription_id,
+        counted_silences.alive_date,
+        counted_silences.payment_type,
+        counted_silences.inactivity_days,
+        counted_silences.silent_to,
+        counted_silences.confirmed_date,
+        counted_silences.withdrawn_date,
+        uncounted.uncounted_date
 
 ),
 
@@ -391,11 +486,10 @@ inactivity_losses as (
             and judged_silences.silent_to >= ended_before.ended_from
             and judged_silences.silent_to < ended_before.valid_to
 
-    -- Use before the activation begins no silence, and who is terminated is not silent.
+    -- Who is terminated is not silent.
     where
         judged_silences.confirmed_date <= observed.last_date
         and judged_silences.confirmed_date < judged_silences.corrected_date
-        and judged_silences.alive_date >= subscriptions.activated_date
         and ended_then.subscription_id is null
         and ended_before.subscription_id is null
 
@@ -438,7 +532,7 @@ told_ends as (
 
     from numbered
 
-    where is_terminated = 1
+    where is_terminated = 1 and activated_date is not null
 
 ),
 
@@ -539,7 +633,7 @@ already_lost as (
     inner join inactivity_losses
         on
             judged_ends.subscription_id = inactivity_losses.subscription_id
-            and judged_ends.confirmed_date > inactivity_losses.confirmed_date
+            and judged_ends.confirmed_date >= inactivity_losses.confirmed_date
             and judged_ends.confirmed_date < inactivity_losses.revoked_date
 
     group by judged_ends.subscription_id, judged_ends.load_date

@@ -52,10 +52,13 @@ placed as (
         closing_province,
         closing_brand,
         closing_payment,
-        -- What is not known of the opening is as at the closing: no move without a sign of one.
-        coalesce(opening_province_code, closing_province) as opening_province,
-        coalesce(opening_brand_code, closing_brand) as opening_brand,
-        coalesce(opening_payment_type, closing_payment) as opening_payment,
+        -- Who was not there at the opening has no cell of its own then.
+        case when opening_flag then coalesce(opening_province_code, 'UNKNOWN') else closing_province end
+            as opening_province,
+        case when opening_flag then coalesce(opening_brand_code, 'UNKNOWN') else closing_brand end
+            as opening_brand,
+        case when opening_flag then coalesce(opening_payment_type, 'UNKNOWN') else closing_payment end
+            as opening_payment,
         case when opening_flag then 1 else 0 end as is_opening,
         case when gross_add_flag then 1 else 0 end as is_gross_add,
         win_back_cnt,
