@@ -13,8 +13,8 @@ import pytest
 
 from models_ml.churn.batch import score, train
 from models_ml.churn.errors import ModelVerificationError
-from models_ml.churn.immutable import sha256_of_bytes
-from models_ml.churn.model import Probe
+from models_ml.churn.immutable import canonical_json, sha256_of_bytes
+from models_ml.churn.model import Probe, version_of
 from models_ml.churn.registry import (
     champion_version,
     load_model_set,
@@ -70,6 +70,27 @@ def test_the_folder_holds_text_and_nothing_else(shelf):
         "prepaid.model.txt",
     ]
     assert (version_folder(shelf) / "prepaid.model.txt").read_text().startswith("tree\n")
+
+
+def test_a_model_of_the_format_before_is_still_read(shelf):
+    # given: the champion as it was written before silences were part of the label
+    folder = version_folder(shelf)
+    document = json.loads((folder / "model.json").read_text())
+    document["format"] = 1
+    del document["label"]["silence_days"]
+    older = folder.rename(shelf / version_of(document))
+    (older / "model.json").write_bytes(canonical_json(document).encode())
+    (older / "SHA256SUMS").write_text(
+        "".join(
+            f"{sha256_of_bytes(path.read_bytes())}  {path.name}\n"
+            for path in sorted(older.iterdir())
+            if path.name != "SHA256SUMS"
+        )
+    )
+
+    # then
+    promote(shelf, older.name)
+    assert load_model_set(shelf, older.name).label.silence_days == {}
 
 
 def test_sixty_damaged_model_files_are_all_refused(shelf, trained):
