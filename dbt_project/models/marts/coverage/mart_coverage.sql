@@ -208,31 +208,62 @@ base as (
 
 named as (
 
-    {% for table, has, whose in [
-        ('cdr_voice', 'has_calls', none),
-        ('cdr_sms', 'has_messages', none),
-        ('cdr_data', 'has_data', none),
-        ('recharge', 'has_recharges', "payment_type = 'prepaid'"),
-        ('bill_line', 'has_revenue', "payment_type <> 'prepaid'"),
-    ] -%}
     select
-        '{{ table }}' as contract_table,
+        'cdr_voice' as contract_table,
         min(month_start) as month_start,
         max(month_end) as month_end,
         count(*) as subscriptions_in_service,
-        sum({{ has }}) as subscriptions_named
+        sum(has_calls) as subscriptions_named
 
     from in_service
-    {%- if whose %}
-
-    where {{ whose }}
-    {%- endif %}
-    {%- if not loop.last %}
 
     union all
 
-    {% endif -%}
-    {%- endfor %}
+    select
+        'cdr_sms' as contract_table,
+        min(month_start) as month_start,
+        max(month_end) as month_end,
+        count(*) as subscriptions_in_service,
+        sum(has_messages) as subscriptions_named
+
+    from in_service
+
+    union all
+
+    select
+        'cdr_data' as contract_table,
+        min(month_start) as month_start,
+        max(month_end) as month_end,
+        count(*) as subscriptions_in_service,
+        sum(has_data) as subscriptions_named
+
+    from in_service
+
+    union all
+
+    select
+        'recharge' as contract_table,
+        min(month_start) as month_start,
+        max(month_end) as month_end,
+        count(*) as subscriptions_in_service,
+        sum(has_recharges) as subscriptions_named
+
+    from in_service
+
+    where payment_type = 'prepaid'
+
+    union all
+
+    select
+        'bill_line' as contract_table,
+        min(month_start) as month_start,
+        max(month_end) as month_end,
+        count(*) as subscriptions_in_service,
+        sum(has_revenue) as subscriptions_named
+
+    from in_service
+
+    where payment_type <> 'prepaid'
 
 ),
 

@@ -98,7 +98,7 @@ events as (
     select
         subscription_id,
         event_date,
-        usage_type as family
+        usage_type as event_kind
 
     from usage_daily
 
@@ -107,7 +107,7 @@ events as (
     select
         subscription_id,
         event_date,
-        'recharge' as family
+        'recharge' as event_kind
 
     from recharges
 
@@ -118,10 +118,10 @@ active_days as (
     select
         subscription_id,
         event_date,
-        max(case when family = 'voice' then 1 else 0 end) as has_call,
-        max(case when family = 'sms' then 1 else 0 end) as has_message,
-        max(case when family = 'data' then 1 else 0 end) as has_data,
-        max(case when family = 'recharge' then 1 else 0 end) as has_recharge
+        max(case when event_kind = 'voice' then 1 else 0 end) as has_call,
+        max(case when event_kind = 'sms' then 1 else 0 end) as has_message,
+        max(case when event_kind = 'data' then 1 else 0 end) as has_data,
+        max(case when event_kind = 'recharge' then 1 else 0 end) as has_recharge
 
     from events
 

@@ -7,8 +7,6 @@
 
 {%- set first_month = first_rfm_month() %}
 
-{%- set measured = [('f', 'frequency', 'has_activity'), ('m', 'monetary_fen', 'has_money')] %}
-
 with
 
 measures as (
@@ -105,22 +103,35 @@ compared as (
         ) over (
             partition by measures.month_start, measures.payment_type
         ) as has_money,
-        {% for measure, value, _ in measured -%}
-        count(case when measures.{{ value }} > 0 then 1 end) over (
+        count(case when measures.frequency > 0 then 1 end) over (
             partition by measures.month_start, measures.brand_code, measures.payment_type
-        ) as {{ measure }}_n,
-        min(case when measures.{{ value }} > 0 then measures.{{ value }} end) over (
+        ) as f_n,
+        min(case when measures.frequency > 0 then measures.frequency end) over (
             partition by measures.month_start, measures.brand_code, measures.payment_type
-        ) as {{ measure }}_low,
-        max(measures.{{ value }}) over (
+        ) as f_low,
+        max(measures.frequency) over (
             partition by measures.month_start, measures.brand_code, measures.payment_type
-        ) as {{ measure }}_high,
-        count(case when measures.{{ value }} > 0 then 1 end) over (
+        ) as f_high,
+        count(case when measures.frequency > 0 then 1 end) over (
             partition by measures.month_start, measures.brand_code, measures.payment_type
-            order by measures.{{ value }}
+            order by measures.frequency
             range between unbounded preceding and current row
-        ) as {{ measure }}_c{{ "," if not loop.last }}
-        {% endfor %}
+        ) as f_c,
+        count(case when measures.monetary_fen > 0 then 1 end) over (
+            partition by measures.month_start, measures.brand_code, measures.payment_type
+        ) as m_n,
+        min(case when measures.monetary_fen > 0 then measures.monetary_fen end) over (
+            partition by measures.month_start, measures.brand_code, measures.payment_type
+        ) as m_low,
+        max(measures.monetary_fen) over (
+            partition by measures.month_start, measures.brand_code, measures.payment_type
+        ) as m_high,
+        count(case when measures.monetary_fen > 0 then 1 end) over (
+            partition by measures.month_start, measures.brand_code, measures.payment_type
+            order by measures.monetary_fen
+            range between unbounded preceding and current row
+        ) as m_c
+
     from measures
     left join recency_bands
         on
@@ -144,17 +155,27 @@ scored as (
             when recency_days <= r2_max_days then 2
             else 1
         end as r_score,
-        {% for measure, value, has_facts in measured -%}
         case
-            when {{ has_facts }} = 0 then null
-            when {{ value }} <= 0 then 1
-            when {{ measure }}_low = {{ measure }}_high then 3
-            {% for limit in (4, 3, 2, 1) -%}
-            when 5 * ({{ measure }}_c - 1) >= {{ limit }} * ({{ measure }}_n - 1) then {{ limit + 1 }}
-            {% endfor -%}
+            when has_activity = 0 then null
+            when frequency <= 0 then 1
+            when f_low = f_high then 3
+            when 5 * (f_c - 1) >= 4 * (f_n - 1) then 5
+            when 5 * (f_c - 1) >= 3 * (f_n - 1) then 4
+            when 5 * (f_c - 1) >= 2 * (f_n - 1) then 3
+            when 5 * (f_c - 1) >= f_n - 1 then 2
             else 1
-        end as {{ measure }}_score{{ "," if not loop.last }}
-        {% endfor %}
+        end as f_score,
+        case
+            when has_money = 0 then null
+            when monetary_fen <= 0 then 1
+            when m_low = m_high then 3
+            when 5 * (m_c - 1) >= 4 * (m_n - 1) then 5
+            when 5 * (m_c - 1) >= 3 * (m_n - 1) then 4
+            when 5 * (m_c - 1) >= 2 * (m_n - 1) then 3
+            when 5 * (m_c - 1) >= m_n - 1 then 2
+            else 1
+        end as m_score
+
     from compared
 
 ),
