@@ -390,7 +390,9 @@ def test_no_feature_knows_the_future_and_each_has_words():
     refuse_leaks([row["feature"] for row in catalogue])
     assert len(catalogue) >= 60
     assert {int(row["perspective"]) for row in catalogue} == set(range(1, 11))
-    texts = [[row[f"text_{when}"] for when in ("high", "low", "below_zero", "none")] for row in catalogue]
+    texts = [
+        [row[f"text_{when}"] for when in ("high", "low", "below_zero", "none")] for row in catalogue
+    ]
     assert sum(any(words) for words in texts) >= 60
     for words in texts:
         assert all("{" not in text.replace("{value}", "") for text in words), words

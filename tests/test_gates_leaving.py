@@ -115,6 +115,14 @@ BROKEN = {
         "update marts.mart_pareto_month set revenue_share_top20 = 1.1 where province_code = 'GD'",
         ("pareto_month", "revenue_share_top20"),
     ),
+    "an ended month that RFM lacks": (
+        "delete from marts.mart_rfm_month where month_start = '2026-05-01'",
+        ("subscriber_movement", "rfm_off_closing"),
+    ),
+    "an ended month that Pareto lacks": (
+        "delete from marts.mart_pareto_month where month_start = '2026-05-01'",
+        ("subscriber_movement", "no_pareto"),
+    ),
     "a coverage that says nothing": (
         "update marts.mart_coverage set mart_coverage = 'so so' where mart_name like '%rfm%'",
         ("coverage", "coverage is full, partial or empty"),
@@ -142,6 +150,10 @@ BROKEN_ALONE = {
     "a negative count": (
         f"update {MOVEMENT} set churn = -1, closing = opening + 1 where month_start = '2026-06-01'",
         ("subscriber_movement", "no count is negative"),
+    ),
+    "a month that the movement lacks": (
+        f"update {MOVEMENT} set month_start = '2026-04-01' where month_start = '2026-05-01'",
+        ("subscriber_movement", "no_movement"),
     ),
 }
 
@@ -309,7 +321,9 @@ def test_empty_inputs_that_coverage_admits_are_no_failure(published):
     _, results = audit(published)
 
     published.project.run(
-        "".join(f"delete from {table}; insert into {table} from {copy};" for table, copy in kept.items())
+        "".join(
+            f"delete from {table}; insert into {table} from {copy};" for table, copy in kept.items()
+        )
     )
     assert runner.critical_failures(results) == []
 

@@ -76,6 +76,8 @@ def features(rows: Rows, as_of: date, definition: Parameters | None = None) -> d
 
     found = {}
     for name, life in all_lives.items():
+        if any(end.reason == "deleted" and end.known_on <= as_of < end.until for end in life.ends):
+            continue  # the lists of the day lack it
         begun = local_day(life.versions[-1]["activated_at"])
         changes = _plan_changes(holdings.get(name, []), fees)
         recharged = recharges.get(name, [])
