@@ -114,33 +114,15 @@ def write_quarantine(
             for n, reason in enumerate(rules.reasons, start=1)
         )
     )
-    # Lines that could not be read have no number of their own; those before a row count.
     session.run(
         f"""create or replace temp view set_aside as
-        with unread as (
-            select
-                *,
-                line_no + 1 - row_number() over (partition by source_file order by line_no) as before
-            from {BAD_LINES} where not counted
-        ),
-        counted as (
-            select
-                {LOAD_DAY}, reasons.reason_code, reasons.column_name, {EVIDENCE} as row_json,
-                {FOUND_IN[SOURCE_FILE]} as source_file, {FOUND_IN[LINE_NO]} as line_no
-            from {looked} join reasons on reasons.number = {looked}.{REASON}
-            union all by name
-            select {LOAD_DAY}, reason_code, null as column_name, source_file, '{{}}' as row_json, line_no
-            from {BAD_LINES} where counted
-        )
         select
-            * replace (line_no + (
-                select count(*) from unread
-                where unread.source_file = counted.source_file and unread.before <= counted.line_no
-            ) as line_no)
-        from counted
+            {LOAD_DAY}, reasons.reason_code, reasons.column_name, {EVIDENCE} as row_json,
+            {FOUND_IN[SOURCE_FILE]} as source_file, {FOUND_IN[LINE_NO]} as line_no
+        from {looked} join reasons on reasons.number = {looked}.{REASON}
         union all by name
         select {LOAD_DAY}, reason_code, null as column_name, source_file, '{{}}' as row_json, line_no
-        from unread"""
+        from {BAD_LINES}"""
     )
     counts = session.rows(f"select {LOAD_DAY}, reason_code, count(*) from set_aside group by all")
     quarantine.write(

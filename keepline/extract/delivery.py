@@ -18,11 +18,9 @@ from keepline.extract.verdict import Finding
 from keepline.window import Window
 
 STAGED = "staged"
-# Lines that are no row; `counted` when the numbers of the rows behind count them.
+# Lines that are no row.
 BAD_LINES = "bad_lines"
-BAD_LINES_COLUMNS = (
-    "source_file varchar, load_day date, line_no bigint, reason_code varchar, counted boolean"
-)
+BAD_LINES_COLUMNS = "source_file varchar, load_day date, line_no bigint, reason_code varchar"
 # The SQL that all databases share.
 DUCKDB = Database()
 

@@ -41,6 +41,7 @@ class SourceFile:
         nul_bytes: it may hold a NUL byte.
         unseen: it may hold more than visible ASCII characters.
         repeated_header: a record may equal the header.
+        odd_lines: a record may take several lines, or a line be blank.
         types: types of its columns, of Parquet only.
         sums: totals that its manifest gives, by contract column in the smallest unit.
         stamp: what changes when somebody writes to it.
@@ -57,6 +58,7 @@ class SourceFile:
     nul_bytes: bool
     unseen: bool
     repeated_header: bool
+    odd_lines: bool
     types: tuple[str, ...]
     sums: Mapping[str, int] = field(default_factory=dict)
     stamp: tuple[int, int, int] = (0, 0, 0)
@@ -205,6 +207,7 @@ def _checked_file(
         nul_bytes=read.nul_bytes,
         unseen=read.unseen,
         repeated_header=read.repeated_header,
+        odd_lines=read.odd_lines,
         types=read.types,
         sums=(entry.sums if entry else None) or {},
         stamp=stamp,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from keepline.extract.rules import LINE_NO
+from keepline.extract.sql import LINE
 
 BATCH_LINES = 10_000
 # As DuckDB's limit for a line of CSV.
@@ -47,7 +47,7 @@ class Records:
 
     def __init__(self, lines: Iterable[bytes], encoding: str, header: Sequence[str]) -> None:
         self.bad: list[tuple[int, str]] = []
-        self.schema = pa.schema([*((name, pa.string()) for name in header), (LINE_NO, pa.int64())])
+        self.schema = pa.schema([*((name, pa.string()) for name in header), (LINE, pa.int64())])
         self._lines = lines
         self._encoding = encoding
         self._header = header

@@ -11,7 +11,6 @@ from decimal import Decimal
 import duckdb
 
 from keepline.contract import LOAD_DATE, Table
-from keepline.errors import UsageError
 from keepline.extract.database import Database
 from keepline.extract.delivery import (
     BAD_LINES,
@@ -217,15 +216,9 @@ class QueryDelivery:
     def _sql(self, from_at: datetime, to_at: datetime) -> str:
         kinds = {type(kind): kind for kind in self._databases.values()}
         kind = next(iter(kinds.values())) if len(kinds) == 1 else DUCKDB
-        sql = self._session.operator.render(
+        return self._session.operator.select(
             self._table.name, {**words("from", from_at, kind), **words("to", to_at, kind)}
         )
-        statements = duckdb.extract_statements(sql)
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise UsageError(
-                f"{self._session.operator.path.name}, table {self._table.name}: `sql` must be one SELECT"
-            )
-        return sql
 
     def _counting(
         self, whole: str, columns: Mapping[str, str]

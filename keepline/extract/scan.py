@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from keepline.extract import json_lines
 from keepline.extract.operator import FileSet
+from keepline.extract.sql import OWN
 from keepline.extract.verdict import BadFileError
 
 CHUNK = 1 << 18
@@ -28,6 +29,8 @@ UNPACKED_CHUNK = 1 << 20
 # many bytes, is none; deflate itself cannot pass 1032 times.
 TOO_BIG_RATIO, TOO_BIG_BYTES = 200, 64 << 20
 RESERVED = {"load_date", "source_file", "line_no"}
+# No table has more columns; a header of more is no header.
+MOST_COLUMNS = 2_000
 # Everything but control characters; bytes of other encodings count as visible here.
 VISIBLE = bytes(set(range(32, 256)) - {127})
 HEAD_BYTES = 1 << 20
@@ -44,6 +47,7 @@ class Scan:
         nul_bytes: a text may hold a NUL byte.
         unseen: it may hold more than visible ASCII characters.
         repeated_header: a record may equal the header.
+        odd_lines: a record may take several lines, or a line be blank.
         types: types of its columns, where it has any but text.
     """
 
@@ -55,6 +59,7 @@ class Scan:
         self.nul_bytes = False
         self.unseen = False
         self.repeated_header = False
+        self.odd_lines = False
         self.types: tuple[str, ...] = ()
         self._encoding = encoding
         self._digest = hashlib.sha256()
@@ -112,13 +117,15 @@ class Scan:
                 rest = [others[-1]]
 
     def _check_names(self, names: list[str]) -> None:
+        if len(names) > MOST_COLUMNS:
+            raise BadFileError("HEADER_MISMATCH", f"It has more than {MOST_COLUMNS} columns.")
         # Names in SQL do not differ by case alone.
         if not all(names) or not names or len({name.lower() for name in names}) < len(names):
             raise BadFileError("HEADER_MISMATCH", "A column has no name, or two have the same.")
-        if any("\ud800" <= mark <= "\udfff" or mark == "\0" for mark in "".join(names)):
+        if any("\ud800" <= mark <= "\udfff" or mark in ("\0", OWN) for mark in "".join(names)):
             raise BadFileError("HEADER_MISMATCH", "A column's name is no text.")
-        if RESERVED & set(names):
-            taken = ", ".join(sorted(RESERVED & set(names)))
+        taken = ", ".join(sorted(RESERVED & {name.lower() for name in names}))
+        if taken:
             raise BadFileError(
                 "HEADER_MISMATCH", f"keepline itself adds {taken}: rename the column."
             )
@@ -138,6 +145,7 @@ class CsvScan(Scan):
         super().__init__(path, encoding)
         self._in_quotes = False
         self._line_ends = 0
+        self._physical_ends = 0
         self._blank_lines = 0
         self._lone_cr = 0
         self._crlf = 0
@@ -176,6 +184,7 @@ class CsvScan(Scan):
         # A last line needs no line end.
         unfinished = 0 if self._last == b"\n" else 1
         self.records = self._line_ends + unfinished - self._blank_lines - 1
+        self.odd_lines = bool(self._blank_lines) or self._physical_ends > self._line_ends
         self.unseen |= self._controls > self._line_ends + self._crlf
         self._check_names(self._names(head))
         if not valid or decoder.getstate()[0]:
@@ -199,6 +208,7 @@ class CsvScan(Scan):
             self._tail = (self._tail + chunk[-len(self._needle) :])[-len(self._needle) :]
 
     def _count(self, chunk: bytes) -> None:
+        self._physical_ends += chunk.count(b"\n")
         # A carriage return at the end waits for what follows it.
         chunk = self._held + chunk
         self._held = b"\r" if chunk.endswith(b"\r") else b""
