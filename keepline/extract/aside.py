@@ -13,6 +13,10 @@ from keepline.extract.rules import EVIDENCE, FOUND_IN, LINE_NO, REASON, SOURCE_F
 from keepline.extract.session import Session, literal, quoted
 
 BATCH_ROWS = 122_880
+# Rows of one delivery that hold the same code: a slip of one row is no code.
+FREQUENT_ROWS, SHOWN_CODES, LONGEST_CODE = 10, 5, 32
+# A word in small or in capital letters, with few digits: neither "Smith" nor "Li Lei" nor 13900001001.
+CODE_SHAPE = r"([a-z][a-z_.-]*|[A-Z][A-Z_.-]*)\d{0,3}[a-zA-Z_-]{0,4}"
 # Rows that are sorted or grouped at once, unless a single day has more.
 SPAN_ROWS = 250_000
 
@@ -87,6 +91,28 @@ def mark_duplicates(
             from {relation} as r join ({twice}) using ({key}) where {REASON} is null
         ) as again where again.id = {relation}.rowid and again.nth > 1"""
     )
+
+
+def frequent_codes(session: Session, looked: str, rules: Rules) -> dict[str, dict[str, int]]:
+    """Return codes that the contract does not know and many rows hold, by column, with their rows.
+
+    People must map them, and so they are named: only values of a list of codes, and none that could be a
+    number, a name or an address.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for number, reason in enumerate(rules.reasons, start=1):
+        if reason.code != "UNKNOWN_CODE":
+            continue
+        value = quoted(reason.column)
+        rows = session.rows(
+            f"select cast({value} as varchar), count(*) from {looked} where {REASON} = {number}"
+            f" and regexp_full_match(cast({value} as varchar), {literal(CODE_SHAPE)})"
+            f" and length(cast({value} as varchar)) <= {LONGEST_CODE}"
+            f" group by 1 having count(*) >= {FREQUENT_ROWS} order by 2 desc, 1 limit {SHOWN_CODES}"
+        )
+        if rows:
+            found[reason.column] = dict(rows)
+    return found
 
 
 def write_quarantine(

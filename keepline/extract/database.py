@@ -29,6 +29,7 @@ class Database:
         nul_bytes: whether its texts may hold a NUL byte.
         one_snapshot: whether DuckDB's reading and the database's own count see one state of it.
         sums_text: whether a measure is summed at the source although DuckDB reads it as text.
+        sends_text: whether it can be asked for numbers as text, which DuckDB reads exactly.
         schema: what DuckDB takes for the schema of a table that is named without one; empty where the
             database itself takes the same.
     """
@@ -36,6 +37,7 @@ class Database:
     nul_bytes = False
     one_snapshot = True
     sums_text = False
+    sends_text = False
     schema = ""
 
     def attach(self, session: Session, name: str, dsn: str) -> str:
@@ -137,4 +139,12 @@ def may_write(variable: str, place: str, rights: str, statements: str) -> UsageE
     return UsageError(
         f"the login in {variable} for {place} {rights}; keepline reads a source only with a login that may"
         f" do nothing else. Make one, and put it into {variable}: {statements}"
+    )
+
+
+def rows_are_hidden(table: str) -> str:
+    """Return what is wrong when a server's row security hides rows of a table from the login."""
+    return (
+        f"row security of the table {table} may hide rows from keepline's login, so that no count would"
+        " be one of all rows. Let the login see all of them: ALTER ROLE keepline_reader BYPASSRLS"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
@@ -225,12 +225,13 @@ class Operator:
 
         return _plain(PLACEHOLDER.sub(fill, self.tables[table].sql))
 
-    def select(self, table: str, values: Mapping[str, str]) -> str:
+    def select(self, table: str, values: Mapping[str, str], own: Sequence[Path] = ()) -> str:
         """Return a table's SELECT as it is run: one SELECT that reads what the file declares, no more.
 
         Args:
             table: contract table.
             values: SQL text of the window's placeholders.
+            own: folders that hold keepline's own files.
 
         Raises:
             UsageError: it is something else.
@@ -241,6 +242,7 @@ class Operator:
             found.check(
                 self.connections,
                 [self.folder(name) for name in self._folders_of(table)],
+                own,
                 has_records=source.file is not None,
             )
             return found.without_hive()

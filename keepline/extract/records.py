@@ -6,6 +6,7 @@ Its columns have the names of the header and are text, but for those of Parquet.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -26,16 +27,18 @@ from keepline.extract.delivery import (
     STAGED,
     Balance,
     Delivery,
+    FileReadError,
     UnreadableError,
     check_columns,
     on_days,
     window_values,
 )
-from keepline.extract.files import SourceFile
+from keepline.extract.files import SourceFile, header_told
+from keepline.extract.own_files import own_folders
 from keepline.extract.places import Numbers, Places
 from keepline.extract.rules import FOUND_IN, LINE_NO, SOURCE_FILE
 from keepline.extract.scan import CHUNK, CsvScan
-from keepline.extract.session import Session, literal, path_literal, quoted
+from keepline.extract.session import LOST, MEMORY_FILES, Session, literal, path_literal, quoted
 from keepline.extract.sql import LINE, OWN, PATH
 from keepline.extract.verdict import Finding
 from keepline.window import Window
@@ -43,6 +46,8 @@ from keepline.window import Window
 # Text read at once, unpacked; more would not fit into memory together with its typed copy.
 BATCH_BYTES = 128 << 20
 GZIP_RATIO = 6
+# Errors that no file can cause.
+WRONG_SELECT = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException)
 # DuckDB's words for a line that it cannot read.
 LINE_REASONS = {
     "MISSING COLUMNS": "COLUMN_COUNT",
@@ -86,6 +91,23 @@ class FileDelivery:
     def stage(self) -> dict[str, str]:
         """Make views only: the files are read while their rows are judged."""
         return self._stage(self._files, lines=False)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn an error about what stands in a file into the finding that holds that file."""
+        session, name = self._session, self._table.name
+        with session.translated(name):
+            try:
+                yield
+            except WRONG_SELECT:
+                raise
+            except duckdb.Error as error:
+                if isinstance(error, duckdb.OutOfMemoryException) or LOST.search(str(error)):
+                    raise
+                found = f"{session.told(name, error)}. Ask for it again, or mend the SELECT."
+                day = self._files[0].load_date if len(self._files) == 1 else None
+                finding = Finding("BAD_FILE", self._files[0].name, found, day)
+                raise FileReadError(finding) from None
 
     def look_again(self, days: Sequence[date]) -> None:
         """Read the files of some days once more, now numbering their lines."""
@@ -190,8 +212,10 @@ class FileDelivery:
     def _stage(self, files: Sequence[SourceFile], *, lines: bool) -> dict[str, str]:
         session, name = self._session, self._table.name
         self._make_records(files, lines=lines)
-        with session.translated(name):
-            sql = session.operator.select(name, window_values(session, self.window))
+        with self.reading():
+            sql = session.operator.select(
+                name, window_values(session, self.window), own_folders(session.settings)
+            )
             try:
                 columns = self._make_staged(sql)
             except duckdb.BinderException as error:
@@ -227,11 +251,11 @@ class FileDelivery:
 
     def _path(self, file: SourceFile) -> str:
         """Where DuckDB finds the text in UTF-8; in clear it may only be in memory."""
-        if self._set.encoding == "utf-8":
+        if self._set.encoding == "utf-8" and not file.odd_gzip:
             return str(file.path)
         if file.name not in self._decoded:
             self._decoded[file.name] = encodings.decoded(file.path, self._set.encoding)
-        return f"/proc/self/fd/{self._decoded[file.name]}"
+        return f"{MEMORY_FILES}/{self._decoded[file.name]}"
 
     def _reader(self, files: Sequence[SourceFile], *, lines: bool, rejects: str = "bad") -> str:
         """Return the relation of the records with the path of their file and, if wanted, their lines."""
@@ -338,13 +362,15 @@ class FileDelivery:
 
     def _breaking(self, error: duckdb.Error) -> Finding:
         column = re.search(r'Referenced column "([^"]*)"', str(error))
-        name = column.group(1) if column else "a column"
+        sql = self._session.operator.tables[self._table.name].sql
+        name = column.group(1) if column and column.group(1).lower() in sql.lower() else "a column"
         others = f" and {len(self._files) - 1} more" if len(self._files) > 1 else ""
+        known = re.findall(r"\w+", sql)
         return Finding(
             "BREAKING_SCHEMA",
             self._files[0].name + others,
-            f"{self._session.operator.path.name} asks for {name}; the header has "
-            f"{', '.join(self._files[0].header)}. Agree on the change, then change the SELECT.",
+            f"{self._session.operator.path.name} asks for {name}; {header_told(self._files[0].header, known)}"
+            " Agree on the change, then change the SELECT.",
         )
 
     def _parsed(self) -> dict[str, int]:

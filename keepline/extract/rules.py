@@ -71,6 +71,11 @@ def duckdb_type(column: Column) -> str:
     return DUCKDB_TYPES.get(column.data_type, column.data_type)
 
 
+def has_text(kind: str) -> bool:
+    """Whether a value of a DuckDB type can be read as text without inventing one."""
+    return not kind.upper().startswith(NO_TEXT) and not kind.endswith("]")
+
+
 @dataclass(frozen=True)
 class SteadyClock:
     """Instants within which the operator's clock keeps its distance from UTC.
@@ -321,7 +326,9 @@ from judged{wanted}"""
         # Only text of this shape may reach the cast: after a zone's name DuckDB keeps that zone for the
         # rows behind it, and a plain timestamp cast drops the offset.
         guarded = f"case when regexp_full_match({raw}, {literal(INSTANT)}) then {raw} end"
-        instant = f"cast(g{number} as timestamptz)" if typed else f"try_cast({guarded} as timestamptz)"
+        instant = (
+            f"cast(g{number} as timestamptz)" if typed else f"try_cast({guarded} as timestamptz)"
+        )
         self._read.append(f"{_utc(instant)} as {read}")
         if not typed:
             moved = f"{self._wall(read)} <> try_cast({raw} as timestamp)"

@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from keepline.extract import json_lines
 from keepline.extract.operator import FileSet
+from keepline.extract.parquet_pages import unpacked_pages
 from keepline.extract.sql import OWN
 from keepline.extract.verdict import BadFileError
 
@@ -31,6 +33,11 @@ TOO_BIG_RATIO, TOO_BIG_BYTES = 200, 64 << 20
 RESERVED = {"load_date", "source_file", "line_no"}
 # No table has more columns; a header of more is no header.
 MOST_COLUMNS = 2_000
+# More of them, and most of a file, are no damage: the file is of another kind.
+MOST_BAD_LINES = 100_000
+# The first bytes of a gzip member, of which the last one says what more its header has; DuckDB knows a name
+# and extra fields, but no comment, checksum or word that it is text.
+GZIP_HEAD, GZIP_KNOWN = 4, 0x08 | 0x04
 # Everything but control characters; bytes of other encodings count as visible here.
 VISIBLE = bytes(set(range(32, 256)) - {127})
 HEAD_BYTES = 1 << 20
@@ -48,6 +55,7 @@ class Scan:
         unseen: it may hold more than visible ASCII characters.
         repeated_header: a record may equal the header.
         odd_lines: a record may take several lines, or a line be blank.
+        odd_gzip: only Python unpacks it: DuckDB refuses words of a gzip header that the standard has.
         types: types of its columns, where it has any but text.
     """
 
@@ -60,6 +68,7 @@ class Scan:
         self.unseen = False
         self.repeated_header = False
         self.odd_lines = False
+        self.odd_gzip = False
         self.types: tuple[str, ...] = ()
         self._encoding = encoding
         self._digest = hashlib.sha256()
@@ -80,7 +89,7 @@ class Scan:
     def unpacked(self) -> Iterator[bytes]:
         """Yield the text's bytes, hashing those on disk; several gzip members are one text."""
         packed = self.path.suffix == ".gz"
-        unpacker = zlib.decompressobj(31)
+        members = _Members()
         unpacked = 0
         with self.path.open("rb") as file:
             while block := file.read(CHUNK):
@@ -90,31 +99,30 @@ class Scan:
                     yield block
                     continue
                 try:
-                    while block:
-                        if unpacker.eof:
-                            unpacker = zlib.decompressobj(31)
-                        text = unpacker.decompress(block, UNPACKED_CHUNK)
-                        block = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+                    for text in members.unpack(block):
                         unpacked += len(text)
-                        if unpacked > max(TOO_BIG_BYTES, TOO_BIG_RATIO * self.size):
+                        if unpacked > most_bytes(self.size):
                             raise BadFileError("TOO_BIG", f"{unpacked} bytes and no end.")
-                        if text:
-                            yield text
+                        yield text
                 except zlib.error:
                     raise BadFileError("BAD_GZIP", "Ask for it again.") from None
-        if packed and not unpacker.eof:
+        self.odd_gzip = members.odd
+        if packed and not members.ended:
             raise BadFileError("BAD_GZIP", "It ends too early. Ask for it again.")
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the text line by line, without line ends."""
+        """Yield the text line by line, without line ends; of a line that is too long only its beginning."""
         rest: list[bytes] = []
+        length = 0
         for chunk in itertools.chain(self.unpacked(), [b"\n"]):
             first, *others = chunk.split(b"\n")
-            rest.append(first)
+            if length <= json_lines.LONGEST_LINE:
+                rest.append(first)
+                length += len(first)
             if others:
                 yield b"".join(rest)
                 yield from others[:-1]
-                rest = [others[-1]]
+                rest, length = [others[-1]], len(others[-1])
 
     def _check_names(self, names: list[str]) -> None:
         if len(names) > MOST_COLUMNS:
@@ -136,6 +144,44 @@ class Scan:
         if bad > max(1, good):
             name = self._encoding.upper()
             raise BadFileError("WRONG_ENCODING", f"{bad} lines are not {name}. Ask for {name}.")
+
+
+class _Members:
+    """The members of a gzip file, one after the other, and zeros behind the last one.
+
+    Attributes:
+        odd: a header says more than DuckDB reads, or something stands behind the last member.
+        ended: the last member is complete.
+    """
+
+    def __init__(self) -> None:
+        self.odd = False
+        self.ended = False
+        self._padding = False
+        self._head = b""
+        self._unpacker = zlib.decompressobj(31)
+
+    def unpack(self, block: bytes) -> Iterator[bytes]:
+        """Yield the text of the next bytes, in pieces of a bounded size."""
+        while block:
+            if self.ended or self._padding:
+                self.ended = True
+                if not block.strip(b"\0"):
+                    # As gzip itself does: a tape is filled up with zeros.
+                    self._padding = self.odd = True
+                    return
+                if self._padding:
+                    raise zlib.error("a member behind zeros")
+                self._unpacker, self.ended, self._head = zlib.decompressobj(31), False, b""
+            if len(self._head) < GZIP_HEAD:
+                self._head += block[: GZIP_HEAD - len(self._head)]
+                if len(self._head) == GZIP_HEAD and self._head[-1] & ~GZIP_KNOWN:
+                    self.odd = True
+            text = self._unpacker.decompress(block, UNPACKED_CHUNK)
+            self.ended = self._unpacker.eof
+            block = self._unpacker.unused_data if self.ended else self._unpacker.unconsumed_tail
+            if text:
+                yield text
 
 
 class CsvScan(Scan):
@@ -269,19 +315,25 @@ class JsonScan(Scan):
             BadFileError: it is damaged, in another encoding, or no line of it is an object.
         """
         names: dict[str, None] = {}
-        good = bad = 0
+        good = bad = none = 0
         self.unseen = self.nul_bytes = True
         for line in self.lines():
             if not line.strip():
                 continue
             self.records += 1
             try:
+                if len(line) > json_lines.LONGEST_LINE:
+                    raise ValueError("too long")
                 names |= dict.fromkeys(json_lines.parsed(line, self._encoding))
                 good += not line.isascii()
             except UnicodeDecodeError:
                 bad += 1
             except ValueError:
-                continue
+                none += 1
+            if len(names) > MOST_COLUMNS:
+                break
+            if none > MOST_BAD_LINES and none * 2 > self.records:
+                raise BadFileError("HEADER_MISMATCH", "Most of its lines are no JSON object.")
         self._refuse_foreign(good, bad)
         if self.records and not names:
             raise BadFileError("HEADER_MISMATCH", "No line is a JSON object.")
@@ -300,17 +352,61 @@ class ParquetScan(Scan):
         self.unseen = self.nul_bytes = True
         for _ in self.unpacked():
             pass
+        bound = most_bytes(self.size)
         try:
             with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
                 self.records = file.metadata.num_rows
                 names = file.schema_arrow.names
                 self.types = tuple(str(kind) for kind in file.schema_arrow.types)
-                read = sum(batch.num_rows for batch in file.iter_batches())
-        except (pa.ArrowException, OSError, ValueError):
+                if len(names) > MOST_COLUMNS:
+                    self._check_names(names)
+                if (
+                    self.records * max(len(names), 1) > bound
+                    or unpacked_pages(self.path, file) > bound
+                ):
+                    raise BadFileError("TOO_BIG", f"{self.records} rows in {self.size} bytes.")
+            read = self._read_pages(bound)
+        except (pa.ArrowException, OSError, ValueError, IndexError):
             raise BadFileError("BAD_PARQUET", "Ask for it again.") from None
         if read != self.records:
             raise BadFileError("BAD_PARQUET", f"It holds {read} of {self.records} rows.")
         self._check_names(names)
+
+    def _read_pages(self, bound: int) -> int:
+        """Read every page, texts by their dictionaries, and return the rows.
+
+        A text that stands once may be meant a million times: what it takes in memory is summed, not made.
+        """
+        with pq.ParquetFile(self.path) as plain:
+            texts = [
+                field.name
+                for field in plain.schema_arrow
+                if pa.types.is_string(field.type) or pa.types.is_binary(field.type)
+            ]
+        rows = meant = 0
+        options = {"page_checksum_verification": True, "read_dictionary": texts}
+        with pq.ParquetFile(self.path, **options) as file:
+            for batch in file.iter_batches():
+                rows += batch.num_rows
+                meant += sum(_text_bytes(column) for column in batch.columns)
+                if meant > bound:
+                    raise BadFileError("TOO_BIG", f"{rows} rows and no end.")
+        return rows
+
+
+def _text_bytes(column: pa.Array) -> int:
+    """What the texts of a column take when each row has its own."""
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary)
+    if (pc.max(lengths).as_py() or 0) > json_lines.LONGEST_LINE:
+        raise BadFileError("TOO_BIG", "A text in it is longer than a record may be.")
+    return int(pc.sum(pc.take(lengths, column.indices)).as_py() or 0)
+
+
+def most_bytes(size: int) -> int:
+    """Return what a file of a size may unpack to."""
+    return max(TOO_BIG_BYTES, TOO_BIG_RATIO * size)
 
 
 def scan(path: Path, files: FileSet) -> Scan:

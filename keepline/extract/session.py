@@ -13,7 +13,7 @@ import duckdb
 
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError, UsageError
 from keepline.extract import database
-from keepline.extract.database import Database
+from keepline.extract.database import Database, rows_are_hidden
 from keepline.extract.mysql import MySQL
 from keepline.extract.operator import Operator
 from keepline.extract.postgres import Postgres
@@ -43,6 +43,8 @@ TOO_SLOW = re.compile(
     r" (statement )?execution time|query execution was interrupted",
     re.IGNORECASE,
 )
+# What PostgreSQL says of a table whose rows are not all for this login.
+HIDDEN_ROWS = re.compile(r"affected by row-level security policy for table \"([^\"]*)\"")
 # Where text is that was decoded into memory.
 MEMORY_FILES = "/proc/self/fd"
 # The only setting that a locked DuckDB may still change; PostgreSQL alone knows it.
@@ -238,7 +240,7 @@ class Session:
         Raises:
             SourceUnavailableError: the connection was lost; running again may do.
             BadDataError: a file that the SELECT names is not there.
-            UsageError: the SELECT is wrong.
+            UsageError: the SELECT is wrong, or the login does not see every row.
         """
         try:
             yield
@@ -251,15 +253,37 @@ class Session:
                 places = "; ".join(self._attached.values()) or "the source"
                 raise SourceUnavailableError(f"{where}: lost the connection to {places}") from None
             if "No files found" in text:
-                raise BadDataError(f"{where}: {without_values(error)}") from None
-            raise UsageError(f"{where}: {without_values(error)}") from None
+                raise BadDataError(f"{where}: {self.told(table, error)}") from None
+            if hidden := HIDDEN_ROWS.search(text):
+                raise UsageError(f"{where}: {rows_are_hidden(hidden[1])}") from None
+            raise UsageError(f"{where}: {self.told(table, error)}") from None
+
+    def told(self, table: str, error: duckdb.Error) -> str:
+        """Return what an error says, without what stands in a file."""
+        source = self.operator.tables[table]
+        return without_values(error, None if source.file is None else source.sql)
 
 
-def without_values(error: duckdb.Error) -> str:
-    """Return the first paragraph of an error text with values and connection strings taken out."""
+def without_values(error: duckdb.Error, known: str | None = None) -> str:
+    """Return the first paragraph of an error text with values and connection strings taken out.
+
+    Args:
+        error: of DuckDB.
+        known: text whose words may be quoted, where others could be those of a file; None where only names
+            of a database can be quoted.
+    """
     text = str(error).split("\n\n")[0].split("\nLINE")[0]
     text = re.sub(r' at "[^"]*(host|password|dbname)=[^"]*"', "", text)
-    if isinstance(error, VALUE_ERRORS) and "No files found" not in text:
-        text = re.sub(r"'[^']*'|\"[^\"]*\"", "<value>", text)
+    is_value = isinstance(error, VALUE_ERRORS) and "No files found" not in text
+    if known is not None:
+        # Names of a header that are like the one that was looked for.
+        text = re.split(r"\n\s*(?:Candidate|Did you mean)", text)[0]
+
+    def shown(quote: re.Match[str]) -> str:
+        foreign = known is not None and quote[0][1:-1].lower() not in known.lower()
+        return "<value>" if is_value or (foreign and "No files found" not in text) else quote[0]
+
+    text = re.sub(r"'[^']*'|\"[^\"]*\"", shown, text)
+    if is_value:
         text += "; leave casting to keepline, which sets such rows aside with a reason"
     return " ".join(re.sub(r"\d{7,}", "<digits>", text).split())

@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 
+from keepline.extract.own_files import is_own_file
 from keepline.landed_files import GLOB
 
 RECORDS = "records"
@@ -84,25 +85,31 @@ class Select:
         return found
 
     def check(
-        self, connections: Collection[str], folders: Sequence[Path], *, has_records: bool
+        self,
+        connections: Collection[str],
+        folders: Sequence[Path],
+        own: Sequence[Path],
+        *,
+        has_records: bool,
     ) -> None:
         """Refuse whatever is not a plain reading of what the operator file declares.
 
         Args:
             connections: names of its databases.
             folders: folders that it may read files of.
+            own: folders that hold keepline's own files.
             has_records: whether there is a relation `records`.
 
         Raises:
             SelectError: it reads something else.
         """
-        own = {name.lower() for part in self._parts for name in _ctes(part)}
-        own |= {RECORDS} if has_records else set()
+        relations = {name.lower() for part in self._parts for name in _ctes(part)}
+        relations |= {RECORDS} if has_records else set()
         known = {name.lower() for name in connections}
         for table in self.tables(connections):
             if table.connection.lower() in known:
                 continue
-            if table.connection or table.schema or table.name.lower() not in own:
+            if table.connection or table.schema or table.name.lower() not in relations:
                 where = ".".join(p for p in (table.connection, table.schema, table.name) if p)
                 raise SelectError(
                     f"it reads {where}, which is neither `records` nor a table of a connection;"
@@ -111,7 +118,7 @@ class Select:
         for part in self._parts:
             kind = part.get("type", "")
             if "function" in part and kind == "TABLE_FUNCTION":
-                self._check_function(part["function"], folders)
+                self._check_function(part["function"], folders, own)
             elif kind in ("SHOW_REF", "COLUMN_DATA", "BOUND_TABLE_REF"):
                 raise SelectError("it is more than a SELECT")
 
@@ -160,7 +167,9 @@ class Select:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _check_function(self, function: Mapping[str, Any], folders: Sequence[Path]) -> None:
+    def _check_function(
+        self, function: Mapping[str, Any], folders: Sequence[Path], own: Sequence[Path]
+    ) -> None:
         name = function["function_name"].lower()
         if name in MAKERS and not function.get("catalog"):
             return
@@ -170,7 +179,7 @@ class Select:
         if not paths:
             raise SelectError(f"{name} takes a path that is written out: {name}('{{folder}}/...')")
         for path in paths:
-            _check_path(path, folders)
+            _check_path(path, folders, own)
 
     def _closing(self, at: int) -> int:
         """Where the brackets of a function that begins at a byte close, in characters."""
@@ -275,7 +284,7 @@ def _texts(node: Mapping[str, Any]) -> Iterator[str]:
             yield from (text for texts in found for text in texts)
 
 
-def _check_path(path: str, folders: Sequence[Path]) -> None:
+def _check_path(path: str, folders: Sequence[Path], own: Sequence[Path]) -> None:
     """Refuse a path that leaves the folders, by its words or by a link.
 
     Raises:
@@ -289,3 +298,5 @@ def _check_path(path: str, folders: Sequence[Path]) -> None:
     for each in found:
         if not any(each.resolve().is_relative_to(folder) for folder in folders):
             raise SelectError("it reads a link that leaves the folders of `files`")
+        if is_own_file(each, own):
+            raise SelectError("it reads a file of keepline's own under another name")
