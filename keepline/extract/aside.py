@@ -16,7 +16,7 @@ BATCH_ROWS = 122_880
 # Rows of one delivery that hold the same code: a slip of one row is no code.
 FREQUENT_ROWS, SHOWN_CODES, LONGEST_CODE = 10, 5, 32
 # A word in small or in capital letters, with few digits: neither "Smith" nor "Li Lei" nor 13900001001.
-CODE_SHAPE = r"([a-z][a-z_.-]*|[A-Z][A-Z_.-]*)\d{0,3}[a-zA-Z_-]{0,4}"
+CODE_SHAPE = r"[a-z][a-z_-]*\d{0,3}|[A-Z][A-Z_-]*\d{0,3}"
 # Rows that are sorted or grouped at once, unless a single day has more.
 SPAN_ROWS = 250_000
 
