@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from decimal import Decimal
 
 import psycopg
@@ -10,6 +11,7 @@ from extract_source import DAY, Extraction
 
 from keepline import store
 from keepline.errors import UsageError
+from keepline.extract import IncompleteError
 
 READER, TENANT = "hidden_rows_reader", "hidden_rows_tenant"
 OPERATOR = """
@@ -101,7 +103,7 @@ def test_a_table_that_hides_rows_from_the_login_is_refused_and_named(
     assert extraction.landed("payment") == []
 
 
-def test_rows_that_a_view_hides_from_its_owner_are_told_by_the_server(extraction, monkeypatch):
+def test_rows_that_a_view_hides_from_its_owner_are_told_by_the_server(extraction):
     # Given a view of somebody who does not own the table, and sees half of it
     execute(extraction, 'alter table "Billing"."Payment" enable row level security')
     execute(
@@ -151,12 +153,16 @@ def test_a_number_that_is_none_never_becomes_an_amount(extraction, words, number
     if "if(" in words:
         select(extraction, words)
 
-    with pytest.raises(Exception, match=r"SUM_MISMATCH|leave casting|BAD_NUMBER"):
-        if extraction.run()["payment"].rows == 9:
-            assert extraction.quarantined("reason_code", "payment") == [("BAD_NUMBER",)]
-            raise ValueError("BAD_NUMBER")
+    # When it is extracted, whether the table is held, the SELECT refused or the row set aside
+    with contextlib.suppress(IncompleteError, UsageError):
+        extraction.run()
 
-    assert Decimal(0) not in [row[0] for row in extraction.landed("payment", "amt")]
+    # Then the row landed nowhere
+    landed = extraction.landed("payment", "payment_id, amt")
+    assert "P2" not in dict(landed)
+    assert len(landed) in (0, 9)
+    aside = extraction.quarantined("reason_code", "payment")
+    assert aside == ([("BAD_NUMBER",)] if landed else [])
 
 
 @pytest.mark.parametrize("words", ["paymentId", "if(true, paymentId, paymentId)"])

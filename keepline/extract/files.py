@@ -132,6 +132,8 @@ def find_files(
             return file
         except BadFileError as error:
             return Finding(error.code, name, error.detail, day)
+        except MemoryError:
+            return Finding("TOO_BIG", name, "Looking through it takes all of the memory.", day)
         except OSError as error:
             raise SourceUnavailableError(
                 f"{folder / name} cannot be read: {error.strerror}"

@@ -6,7 +6,7 @@ two differ from there on. Quote and line end are never a part of another charact
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,30 +26,30 @@ class Places:
 
     def __init__(self, text: Iterable[bytes]) -> None:
         """Look through a text; its pieces may be cut anywhere."""
-        starts, lines = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        offset, line, is_open = 0, 1, False
-        for piece in _whole_lines(text):
+        ends, lines = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        returns = [np.empty(0, bool)]
+        offset, line, is_open, last = 0, 1, False, 0
+        for piece in text:
             marks = np.frombuffer(piece, dtype=np.uint8)
-            ends = np.flatnonzero(marks == LINE_END)
+            found = np.flatnonzero(marks == LINE_END)
             quotes = np.flatnonzero(marks == QUOTE)
             # An odd number of quotes before a line end: it stands between two of them.
-            inside = (np.searchsorted(quotes, ends) + is_open) % 2 == 1
-            begins = ends[~inside] + 1
-            numbers = line + 1 + np.arange(len(ends))[~inside]
-            if not is_open:
-                begins, numbers = np.append(0, begins), np.append(line, numbers)
-            # What begins behind the last line end is of the next piece.
-            begins, numbers = begins[begins < len(marks)], numbers[begins < len(marks)]
-            following = marks[np.minimum(begins + 1, len(marks) - 1)]
-            blank = marks[begins] == LINE_END
-            blank |= (marks[begins] == RETURN) & (following == LINE_END)
-            starts.append(begins[~blank] + offset)
-            lines.append(numbers[~blank])
+            outside = (np.searchsorted(quotes, found) + is_open) % 2 == 0
+            before = np.append(marks[-1:] * 0 + last, marks[:-1]).astype(np.uint8)
+            ends.append(found[outside] + offset)
+            lines.append(line + 1 + np.flatnonzero(outside))
+            returns.append(before[found[outside]] == RETURN)
             offset += len(marks)
-            line += len(ends)
+            line += len(found)
             is_open = (len(quotes) + is_open) % 2 == 1
-        self.starts: Numbers = np.concatenate(starts)
-        self.lines: Numbers = np.concatenate(lines)
+            last = int(marks[-1]) if len(marks) else last
+        end = np.concatenate(ends)
+        starts, numbers = np.append(0, end + 1), np.append(1, np.concatenate(lines))
+        length = np.append(end, offset) - starts
+        # Nothing, or a carriage return alone; behind the last line end there may be nothing as well.
+        blank = (length == 0) | ((length == 1) & np.append(np.concatenate(returns), False))
+        self.starts: Numbers = starts[~blank]
+        self.lines: Numbers = numbers[~blank]
 
     def at(self, positions: Iterable[int]) -> Numbers:
         """Return the records, from 0, in which these bytes stand."""
@@ -73,17 +73,3 @@ class Places:
         ahead = lines - numbers
         changed = np.flatnonzero(np.diff(ahead, prepend=-1))
         return numbers[changed], ahead[changed]
-
-
-def _whole_lines(text: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the text in pieces that end with a line."""
-    rest: list[bytes] = []
-    for chunk in text:
-        head, end, tail = chunk.rpartition(b"\n")
-        if end:
-            yield b"".join([*rest, head, end])
-            rest = []
-        if tail:
-            rest.append(tail)
-    if rest:
-        yield b"".join(rest)

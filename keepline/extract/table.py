@@ -104,7 +104,7 @@ class TableExtract:
                 delivery = waiting.pop(0)
                 try:
                     self._take(delivery, landing, quarantine, vault)
-                except duckdb.OutOfMemoryException:
+                except (duckdb.OutOfMemoryException, MemoryError):
                     waiting[:0] = self._smaller(delivery)
                 except TooSlowError:
                     halves = delivery.halves()
