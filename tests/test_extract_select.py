@@ -10,6 +10,7 @@ from keepline.errors import UsageError
 from keepline.extract.operator import load_operator
 from keepline.extract.session import Session
 from keepline.extract.statement import Select, SelectError, requoted
+from keepline.settings import PROJECT_DIR
 
 GOOD = (
     "select id as recharge_id, line as subscription_id, made as recharged_at, face as face_amt,"
@@ -125,3 +126,15 @@ def test_a_readers_bracket_is_found_whatever_stands_between():
 def test_what_is_not_one_select_cannot_be_parsed(sql):
     with pytest.raises(SelectError):
         Select(sql)
+
+
+def test_the_shipped_operator_files_hold_nothing_but_such_selects(tmp_path, monkeypatch, settings):
+    contract = load_contract(settings.dbt_dir)
+    for path in sorted((PROJECT_DIR / "operators").glob("*.yml")):
+        operator = load_operator(path, contract)
+        for files in operator.files.values():
+            monkeypatch.setenv(files.path_env, str(tmp_path))
+        words = dict.fromkeys(("from_at", "to_at", "from_local", "to_local"), "null")
+
+        for table in operator.tables:
+            assert operator.select(table, {**words, "from_date": "null", "to_date": "null"})
