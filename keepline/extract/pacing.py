@@ -36,7 +36,7 @@ def paced(
         yield from_at, until
         took_s = time.perf_counter() - started
         time.sleep(took_s * (1 / busy_share - 1))
-        if PIECE_S < took_s and span * 2 <= before and took_s > before_s * 0.8:
+        if took_s > PIECE_S and span * 2 <= before and took_s > before_s * 0.8:
             floor, floor_s = before, before_s
         elif took_s > floor_s * 4:
             floor, floor_s = finest, math.inf
