@@ -38,7 +38,7 @@ ROW_REASONS: dict[str, str] = {
     "BAD_NUMBER": "not a plain number",
     "SCALE_LOST": "more decimals than the type keeps",
     "OVERFLOW": "the number does not fit the type",
-    "BAD_DATE": "not a day or instant of the calendar from 1900 to 9999, or an hour that a clock skips",
+    "BAD_DATE": "not a day or instant of the calendar",
     "BAD_BOOLEAN": "neither true nor false",
     "NEGATIVE_AMOUNT": "an amount below the minimum",
     "OUT_OF_RANGE": "a number outside the limits",
