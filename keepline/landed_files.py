@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
+from keepline.contract import LOAD_DATE
 from keepline.errors import BadDataError
 
 PART = "part-0.parquet"
@@ -43,3 +45,29 @@ def whole_parts(partition: Path) -> list[Path]:
             f"Run: keepline extract --date {day} --table {partition.parent.name}"
         )
     return [part]
+
+
+GLOB = re.compile(r"[*?\[]")
+# What DuckDB calls the path of a row's file: no column of the contract has this name.
+_PATH = "keepline_part_path"
+# Files whose rows carry every column themselves; `?` is the list of files.
+OWN_COLUMNS = "read_parquet(?, hive_partitioning = false)"
+
+
+def exact(path: object) -> str:
+    """Return the pattern that means this one file, whatever its folders are called."""
+    return GLOB.sub(lambda mark: f"[{mark[0]}]", str(path))
+
+
+def parts_sql(day: str = LOAD_DATE) -> str:
+    """Return a relation of the rows of keepline's own partitions, with their day; `?` is the list of files.
+
+    The day is read from the last folder, which keepline named. Every other `name=value` in a path is
+    somebody's folder and never data: DuckDB's own reading of such folders takes all of them, and each
+    would replace the column that bears its name.
+    """
+    found = f"regexp_extract({_PATH}, '/{day}=([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})/[^/]*$', 1)"
+    return (
+        f"(select * exclude ({_PATH}), cast({found} as date) as {day} from read_parquet(?,"  # noqa: S608
+        f" hive_partitioning = false, union_by_name = false, filename = '{_PATH}'))"
+    )

@@ -16,6 +16,7 @@ import pytest
 from keepline import store
 from keepline.extract import IncompleteError, extract_window
 from keepline.extract.query import QueryDelivery
+from keepline.landed_files import OWN_COLUMNS, PART, exact, parts_sql
 from keepline.settings import PROJECT_DIR, Settings
 from keepline.window import Window
 
@@ -141,7 +142,7 @@ class Extraction:
 
     def landed(self, table: str = "cdr_voice", columns: str = "*") -> list[tuple[Any, ...]]:
         """Return what is in landing, by load date and in the order of the files."""
-        return self._rows(self.settings.landing_dir / table, "part-0.parquet", columns)
+        return self._rows(self.settings.landing_dir / table, PART, columns)
 
     def quarantined(self, columns: str, table: str = "cdr_voice") -> list[tuple[Any, ...]]:
         """Return what is in quarantine, in the order of the files."""
@@ -162,9 +163,57 @@ class Extraction:
         }
 
     def _rows(self, folder: Path, name: str, columns: str) -> list[tuple[Any, ...]]:
-        files = [str(path) for path in sorted(folder.glob(f"load_date=*/{name}"))]
+        files = [exact(path) for path in sorted(folder.glob(f"load_date=*/{name}"))]
         if not files:
             return []
-        return duckdb.sql(
-            f"select {columns} from read_parquet({files}, hive_partitioning = true)"
-        ).fetchall()
+        # In quarantine a row bears its load date itself.
+        relation = parts_sql() if name == PART else OWN_COLUMNS
+        return duckdb.execute(f"select {columns} from {relation}", [files]).fetchall()
+
+
+# Recharges in files of a day each; `layout` and `format` are the test's.
+RECHARGES = """
+name: demo
+description: recharges, a file a day
+files:
+  drops: {path_env: KEEPLINE_DEMO_DROPS, layout: "LAYOUT", format: FORMAT}
+tables:
+  recharge:
+    file: recharge
+    sql: |
+      select
+          id as recharge_id, line as subscription_id, made as recharged_at, face as face_amt,
+          paid as paid_amt, false as reversed_flag
+      from records
+"""
+RECHARGE_HEADER = "id,line,made,face,paid"
+
+
+def recharges(
+    extraction: Extraction, layout: str = "{date}/{file}.csv", form: str = "csv", sql: str = ""
+) -> None:
+    """Let the operator deliver recharges in files of a day each."""
+    text = RECHARGES.replace("LAYOUT", layout).replace("FORMAT", form)
+    if sql:
+        text = text[: text.index("    sql: |")] + f"    sql: |\n      {sql}\n"
+    extraction.operator_file.write_text(text)
+
+
+def recharge(number: int, day: date = DAY, **changes: str) -> str:
+    """Return a good record of a recharge, with some columns changed."""
+    values = {
+        "id": f"R{number}",
+        "line": f"S{number}",
+        "made": f"{day} 09:{number % 60:02d}:00",
+        "face": "50.00",
+        "paid": "49.90",
+    }
+    return ",".join({**values, **changes}.values())
+
+
+def put(folder: Path, name: str, *lines: str) -> Path:
+    """Write a text file of lines below a folder."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path

@@ -625,7 +625,7 @@ def test_a_new_column_is_told_once_and_the_known_ones_land(named):
 
     assert (result.rows, result.verdict) == (100, Verdict.LOAD)
     assert [(note.code, note.load_date) for note in result.notes] == [("NEW_COLUMN", BEFORE)]
-    assert "band: left out until the operator file" in str(result.notes[0])
+    assert "column 14 of 14: left out until the operator file" in str(result.notes[0])
 
 
 @pytest.mark.case(37)

@@ -13,6 +13,7 @@ import pytest
 from catalogue import catalogue
 
 from keepline.extract.json_lines import Records
+from keepline.extract.sql import LINE
 
 DAY = date(2026, 6, 30)
 OTHER = date(2026, 6, 29)
@@ -244,6 +245,4 @@ def test_values_inside_values_stay_json_with_their_numbers():
 
     (batch,) = records.batches()
 
-    assert batch.to_pylist() == [
-        {"a": '{"b": [1.10, "x", null, true]}', "c": "false", "line_no": 1}
-    ]
+    assert batch.to_pylist() == [{"a": '{"b": [1.10, "x", null, true]}', "c": "false", LINE: 1}]

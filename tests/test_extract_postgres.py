@@ -284,6 +284,22 @@ def cut(settings):
         )
 
 
+def cut_while_it_reads(settings):
+    """Cut the reader when it reads the slow view, however long it takes to come to that."""
+    with store.connect(settings, autocommit=True) as connection:
+        for _ in range(600):
+            reading = connection.execute(
+                "select count(*) from pg_stat_activity where datname = current_database()"
+                " and usename = %s and state = 'active' and query like '%%slow%%'"
+                " and clock_timestamp() > query_start + interval '300 milliseconds'",
+                [READER],
+            ).fetchone()
+            if reading[0]:
+                break
+            time.sleep(0.05)
+    cut(settings)
+
+
 def slow_view(extraction, rows_a_second):
     """A view that gives its rows one by one, so that a test can reach in between."""
     with store.connect(extraction.settings, autocommit=True) as connection:
@@ -315,7 +331,7 @@ def test_a_connection_cut_on_the_way_is_worth_another_try(extraction, monkeypatc
 
     with monkeypatch.context() as patch:
         if moment == "reading":
-            threading.Timer(1.0, cut, [extraction.settings]).start()
+            threading.Thread(target=cut_while_it_reads, args=[extraction.settings]).start()
         else:
             select(extraction, SELECT)
             patch.setattr(QueryDelivery, "_count", cut_first)

@@ -135,7 +135,7 @@ def test_of_rows_with_the_same_key_the_same_one_lands_in_whatever_order_they_com
 
     kept = extraction.landed(columns="usage_id, duration_s")
     assert [row for row in kept if row[0] == "V0003"] == [("V0003", 7)]
-    assert extraction.quarantined("reason_code, column_name") == [("DUP_KEY", "usage_id")]
+    assert extraction.quarantined("reason_code, column_name") == [("KEY_CONFLICT", "usage_id")]
 
 
 def test_a_row_that_is_refused_does_not_shut_out_its_twin(extraction):
@@ -219,3 +219,28 @@ def test_a_word_that_the_contract_does_not_know_is_named(extraction, tmp_path, w
 
     with pytest.raises(UsageError, match=message):
         load_contract(tmp_path)
+
+
+def test_parts_of_one_call_are_no_copies_of_each_other(extraction):
+    # Given a call in three parts with one id, and one of the parts twice
+    parts = [
+        call(1, duration_s="1800", charge_amt="3.00"),
+        call(1, duration_s="1801", charge_amt="3.00"),
+        call(1, duration_s="443", charge_amt="0.80"),
+        call(1, duration_s="1800", charge_amt="3.00"),
+    ]
+    extraction.mediation.deliver([*parts, call(2), call(2)])
+
+    extraction.run()
+
+    # Then what would be lost as a copy is told from what is one
+    assert sorted(extraction.quarantined("reason_code, row_json->>'duration_s'")) == [
+        ("DUP_KEY", "12"),
+        ("KEY_CONFLICT", "1800"),
+        ("KEY_CONFLICT", "1800"),
+        ("KEY_CONFLICT", "1801"),
+    ]
+    assert sorted(extraction.landed(columns="usage_id, duration_s")) == [
+        ("V0001", 443),
+        ("V0002", 12),
+    ]

@@ -62,6 +62,15 @@ def test_a_piece_becomes_as_long_as_the_source_may_work_at_a_stretch():
     assert sorted(busy_s)[len(busy_s) // 2] == pytest.approx(PIECE_S, rel=0.5)
 
 
+def test_pieces_do_not_become_smaller_where_that_helps_nobody():
+    # Given a machine on which every piece takes twice what it may, whatever it holds
+    from_at = datetime(2026, 6, 1, tzinfo=SHANGHAI)
+
+    pieces, _ = read(from_at, from_at + DAY / 24, 1, SECOND, busy(lambda *_: 2 * PIECE_S))
+
+    assert len(pieces) < 240
+
+
 def test_a_piece_of_days_ends_at_midnight_where_the_clock_is_changed():
     # Given the week in which Berlin sets its clock back, on 25 October
     from_at = datetime(2026, 10, 22, tzinfo=BERLIN)

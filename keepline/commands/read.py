@@ -11,6 +11,10 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.types import datetime as datetimes
+from psycopg.types import json as json_types
 from rich.markup import escape
 from rich.table import Table
 
@@ -40,6 +44,7 @@ def query(
     if format_ not in FORMATS:
         raise UsageError(f"no format {format_!r}: choose one of {', '.join(FORMATS)}")
     with store.connect(Settings.load(), role) as connection:
+        show_what_python_cannot_hold(connection)
         try:
             cursor = connection.execute(sql.encode())
         except psycopg.OperationalError as error:
@@ -57,6 +62,28 @@ def query(
         names = [column.name for column in cursor.description]
         rows = cursor.fetchall()
     write_rows(names, rows, format_)
+
+
+def show_what_python_cannot_hold(connection: psycopg.Connection[Any]) -> None:
+    """Have a value that no type of Python holds, such as the year 10000 or infinity, come as its text."""
+    for loader in (
+        *(datetimes.DateLoader, datetimes.TimeLoader, datetimes.TimetzLoader),
+        *(datetimes.TimestampLoader, datetimes.TimestamptzLoader, datetimes.IntervalLoader),
+        *(json_types.JsonLoader, json_types.JsonbLoader),
+    ):
+        kind = loader.__name__.removesuffix("Loader").lower()
+        connection.adapters.register_loader(kind, _or_text(loader))
+
+
+def _or_text(loader: type[Loader]) -> type[Loader]:
+    class OrText(loader):  # type: ignore[misc, valid-type]
+        def load(self, data: Buffer) -> Any:  # noqa: ANN401
+            try:
+                return super().load(data)
+            except (psycopg.DataError, ValueError, OverflowError, RecursionError):
+                return bytes(data).decode()
+
+    return OrText
 
 
 def write_rows(names: list[str], rows: list[tuple[Any, ...]], format_: str) -> None:
@@ -115,6 +142,8 @@ def _cell(value: object) -> object:
 
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
+        if not value.is_finite():
+            return str(value)
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, date | datetime):
         return value.isoformat()

@@ -20,6 +20,7 @@ from keepline import store
 from keepline.compute import compute_for
 from keepline.contract import LOAD_DATE
 from keepline.errors import SourceUnavailableError
+from keepline.landed_files import OWN_COLUMNS, exact
 from keepline.ops import Connection
 from keepline.progress import err
 from keepline.settings import Settings
@@ -153,11 +154,12 @@ def rows(
 def landed_by_event_day(settings: Settings, table_name: str, load_date: date) -> Counter[date]:
     """Return the rows that landed with a load date, by the day on which they happened."""
     folder = settings.landing_dir / table_name / f"{LOAD_DATE}={load_date}"
-    files = [str(path) for path in sorted(folder.glob("part-*.parquet"))]
+    files = [exact(path) for path in sorted(folder.glob("part-*.parquet"))]
     if not files:
         return Counter()
-    counted = duckdb.sql(
-        f"select event_date, count(*) from read_parquet({files}, hive_partitioning = false) group by 1"  # noqa: S608
+    counted = duckdb.execute(
+        f"select event_date, count(*) from {OWN_COLUMNS} group by 1",  # noqa: S608
+        [files],
     )
     return Counter(dict(counted.fetchall()))
 
@@ -283,5 +285,5 @@ def _files(settings: Settings, chosen: Chosen) -> list[Path]:
 
 
 def _relation(files: Sequence[Path]) -> str:
-    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
+    listed = ", ".join("'" + exact(path).replace("'", "''") + "'" for path in files)
     return f"read_parquet([{listed}], hive_partitioning = false, union_by_name = true)"

@@ -22,7 +22,7 @@ from keepline.compute.limits import duckdb_limits
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError
 from keepline.failpoint import reach
-from keepline.landed_files import whole_parts
+from keepline.landed_files import OWN_COLUMNS, exact, parts_sql, whole_parts
 from keepline.progress import Update
 from keepline.settings import Settings
 from keepline.window import Window
@@ -155,9 +155,8 @@ class DuckDBCompute:
             if files:
                 inserted = connection.execute(
                     f"insert into raw.{table.name} ({names}, load_date) "  # noqa: S608
-                    f"select {names}, load_date from read_parquet(?, hive_partitioning = true, "
-                    "hive_types = {'load_date': date}, union_by_name = false)",
-                    [files],
+                    f"select {names}, load_date from {parts_sql()}",
+                    [[exact(file) for file in files]],
                 ).fetchone()
             reach("load.inserted")
             connection.commit()
@@ -179,7 +178,7 @@ class DuckDBCompute:
     ) -> int:
         """Replace some partitions of a table, which is made when it is missing."""
         names = ", ".join(columns)
-        paths = [str(file) for file in files]
+        paths = [exact(file) for file in files]
         with self.connection() as connection:
             _make_table(connection, table, columns)
             connection.begin()
@@ -196,7 +195,7 @@ class DuckDBCompute:
                 reach("scores.deleted")
                 if paths:
                     strangers = connection.execute(
-                        f"select count(*) from read_parquet(?) where {partition_column} is null "  # noqa: S608
+                        f"select count(*) from {OWN_COLUMNS} where {partition_column} is null "  # noqa: S608
                         f"or not list_contains(?, {partition_column})",
                         [paths, list(values)],
                     ).fetchone()
@@ -206,7 +205,7 @@ class DuckDBCompute:
                             f"none of {', '.join(str(value) for value in values)}"
                         )
                     connection.execute(
-                        f"insert into {table} ({names}) select {names} from read_parquet(?)",  # noqa: S608
+                        f"insert into {table} ({names}) select {names} from {OWN_COLUMNS}",  # noqa: S608
                         [paths],
                     )
                 written = _count(connection, table) - before + deleted

@@ -26,7 +26,7 @@ from keepline.compute.postgres_database import Connection
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError
 from keepline.failpoint import reach
-from keepline.landed_files import whole_parts
+from keepline.landed_files import OWN_COLUMNS, exact, parts_sql, whole_parts
 from keepline.progress import Update
 from keepline.settings import Settings
 from keepline.window import Window
@@ -191,9 +191,8 @@ class PostgresCompute:
             if files:
                 inserted = duck.execute(
                     f"insert into raw.{table.name} ({names}, load_date) "  # noqa: S608
-                    f"select {names}, load_date from read_parquet(?, hive_partitioning = true, "
-                    "hive_types = {'load_date': date}, union_by_name = false)",
-                    [files],
+                    f"select {names}, load_date from {parts_sql()}",
+                    [[exact(file) for file in files]],
                 ).fetchone()
             reach("load.inserted")
             duck.commit()
@@ -217,7 +216,7 @@ class PostgresCompute:
     ) -> int:
         """Replace some partitions of a table, which is made when it is missing."""
         names = ", ".join(columns)
-        paths = [str(file) for file in files]
+        paths = [exact(file) for file in files]
         inserted: tuple[Any, ...] | None = None
         with self._server() as connection:
             _make_table(connection, table, columns, partition_column)
@@ -232,7 +231,7 @@ class PostgresCompute:
                 reach("scores.deleted")
                 if paths:
                     strangers = duck.execute(
-                        f"select count(*) from read_parquet(?) where {partition_column} is null "  # noqa: S608
+                        f"select count(*) from {OWN_COLUMNS} where {partition_column} is null "  # noqa: S608
                         f"or not list_contains(?, {partition_column})",
                         [paths, list(values)],
                     ).fetchone()
@@ -242,7 +241,7 @@ class PostgresCompute:
                             f"none of {', '.join(str(value) for value in values)}"
                         )
                     inserted = duck.execute(
-                        f"insert into {table} ({names}) select {names} from read_parquet(?)",  # noqa: S608
+                        f"insert into {table} ({names}) select {names} from {OWN_COLUMNS}",  # noqa: S608
                         [paths],
                     ).fetchone()
                 duck.commit()

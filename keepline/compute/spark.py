@@ -25,7 +25,7 @@ from keepline.compute.spark_warehouse import StoredTable, Warehouse, spark_colum
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, SourceUnavailableError
 from keepline.failpoint import reach
-from keepline.landed_files import whole_parts
+from keepline.landed_files import OWN_COLUMNS, exact, whole_parts
 from keepline.progress import Update
 from keepline.settings import Settings
 from keepline.window import Window
@@ -184,7 +184,7 @@ class SparkCompute:
         }
         if not parts:
             return {}, 0
-        files = [str(part) for part in parts.values()]
+        files = [exact(part) for part in parts.values()]
         wanted = {
             column.name: SQL_TYPES.get(column.data_type, column.data_type)
             for column in table.landed_columns
@@ -235,11 +235,11 @@ class SparkCompute:
         rows = 0
         reach("scores.deleted")
         if files:
-            paths = [str(path) for path in files]
+            paths = [exact(path) for path in files]
             names = ", ".join(name for name in stored.columns if name != partition_column)
             with duckdb.connect(config=self._config) as connection:
                 found = connection.execute(
-                    f"select cast({partition_column} as varchar), count(*) from read_parquet(?)"  # noqa: S608
+                    f"select cast({partition_column} as varchar), count(*) from {OWN_COLUMNS}"  # noqa: S608
                     " group by 1",
                     [paths],
                 ).fetchall()
@@ -253,7 +253,7 @@ class SparkCompute:
                     place = f"{folder}/{partition_column}={value}"
                     self.warehouse.path(place).mkdir(parents=True)
                     connection.execute(
-                        f"copy (select {names} from read_parquet($files)"  # noqa: S608
+                        f"copy (select {names} from read_parquet($files, hive_partitioning = false)"  # noqa: S608
                         f" where cast({partition_column} as varchar) = $value)"
                         f" to '{_quoted(self.warehouse.path(place))}/part-0.parquet'"
                         " (format parquet, compression zstd)",

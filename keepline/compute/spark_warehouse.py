@@ -24,6 +24,7 @@ import duckdb
 from keepline import lease
 from keepline.compute.base import ComputeDamagedError
 from keepline.errors import SourceUnavailableError
+from keepline.landed_files import OWN_COLUMNS, exact, parts_sql
 
 # Where Spark and DuckDB name a type differently.
 SPARK_TYPES = {
@@ -194,13 +195,9 @@ class Warehouse:
                 for column, kind in table.columns.items()
             )
             return f"select {nothing} where false"
-        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-        hive = (
-            f"hive_partitioning = true, hive_types = {{'{table.partition}': date}}"
-            if table.partition
-            else "hive_partitioning = false"
-        )
-        return f"select {', '.join(table.columns)} from read_parquet([{listed}], {hive})"  # noqa: S608
+        listed = ", ".join("'" + exact(file).replace("'", "''") + "'" for file in files)
+        rows = parts_sql(table.partition) if table.partition else OWN_COLUMNS
+        return f"select {', '.join(table.columns)} from {rows.replace('?', f'[{listed}]')}"  # noqa: S608
 
 
 def spark_columns(columns: Mapping[str, str], partition: str = "") -> dict[str, str]:

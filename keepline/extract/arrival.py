@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,7 +16,10 @@ from keepline.extract.operator import FileSet
 from keepline.extract.verdict import BadFileError
 
 # A list of files, not a place for data.
-MANIFEST_BYTES = 16 << 20
+MANIFEST_BYTES = 4 << 20
+SHOWN_NAMES = 5
+# Words of ASCII without a long run of digits, but for a date.
+PLAIN_NAME = re.compile(r"(?=.{1,64}$)(?:[A-Za-z_./-]|(?<!\d)\d{1,6}(?!\d)|(?<!\d)20\d{6}(?!\d))+")
 
 
 class Entry(BaseModel):
@@ -79,14 +83,14 @@ def manifest_entry(files: FileSet, folder: Path, name: str, day: date) -> Entry:
         raise BadFileError("BAD_MANIFEST", f"{manifest_name} is not there. {ask(day)}")
     entries, stated = _read(path, manifest_name, day)
     if stated != str(day):
-        raise BadFileError("BAD_MANIFEST", f"{manifest_name} says it is of {stated}. {ask(day)}")
+        raise BadFileError("BAD_MANIFEST", f"{manifest_name} is of {_day_told(stated)}. {ask(day)}")
     for listed in entries:
         if not _is_plain(listed) or (path.parent / listed).is_symlink():
             raise BadFileError("BAD_PATH", f"{manifest_name} lists a path that leaves its folder.")
     others = strangers(files, path, day, [PurePosixPath(listed).parts[0] for listed in entries])
     if others:
         raise BadFileError(
-            "UNKNOWN_FILE", f"beside it: {', '.join(others[:5])}. Take it away or list it."
+            "UNKNOWN_FILE", f"beside it: {shown_names(others)}. Take it away or list it."
         )
     own = _below(folder / name, path.parent)
     if own not in entries:
@@ -103,7 +107,9 @@ def manifest_entry(files: FileSet, folder: Path, name: str, day: date) -> Entry:
         if listed != own and said.get("sha256") == entry.sha256 and entry.rows
     ]
     if twins:
-        raise BadFileError("DUP_FILE", f"{manifest_name} lists it as {twins[0]}, too. {ask(day)}")
+        raise BadFileError(
+            "DUP_FILE", f"{manifest_name} lists it as {shown_names(twins)}, too. {ask(day)}"
+        )
     return entry
 
 
@@ -126,6 +132,23 @@ def strangers(files: FileSet, beside: Path, day: date, known: Collection[str]) -
         and (own_folder or str(day) in other.name)
         and not files.is_marker(other.name, day)
     )
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """Return some names of files for a message; one that could tell of a person only by its length."""
+    plain = [
+        name if PLAIN_NAME.fullmatch(name) else f"a name of {len(name)} characters"
+        for name in names[:SHOWN_NAMES]
+    ]
+    more = len(names) - len(plain)
+    return ", ".join(plain) + (f" and {more} more" if more else "")
+
+
+def _day_told(text: str) -> str:
+    try:
+        return str(date.fromisoformat(text))
+    except ValueError:
+        return "no day"
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -13,6 +13,10 @@ from keepline.extract.rules import EVIDENCE, FOUND_IN, LINE_NO, REASON, SOURCE_F
 from keepline.extract.session import Session, literal, quoted
 
 BATCH_ROWS = 122_880
+# Rows of one delivery that hold the same code: a slip of one row is no code.
+FREQUENT_ROWS, SHOWN_CODES, LONGEST_CODE = 10, 5, 32
+# A word in small or in capital letters, with few digits: neither "Smith" nor "Li Lei" nor 13900001001.
+CODE_SHAPE = r"[a-z][a-z_-]*\d{0,3}|[A-Z][A-Z_-]*\d{0,3}"
 # Rows that are sorted or grouped at once, unless a single day has more.
 SPAN_ROWS = 250_000
 
@@ -89,6 +93,28 @@ def mark_duplicates(
     )
 
 
+def frequent_codes(session: Session, looked: str, rules: Rules) -> dict[str, dict[str, int]]:
+    """Return codes that the contract does not know and many rows hold, by column, with their rows.
+
+    People must map them, and so they are named: only values of a list of codes, and none that could be a
+    number, a name or an address.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for number, reason in enumerate(rules.reasons, start=1):
+        if reason.code != "UNKNOWN_CODE":
+            continue
+        value = quoted(reason.column)
+        rows = session.rows(
+            f"select cast({value} as varchar), count(*) from {looked} where {REASON} = {number}"
+            f" and regexp_full_match(cast({value} as varchar), {literal(CODE_SHAPE)})"
+            f" and length(cast({value} as varchar)) <= {LONGEST_CODE}"
+            f" group by 1 having count(*) >= {FREQUENT_ROWS} order by 2 desc, 1 limit {SHOWN_CODES}"
+        )
+        if rows:
+            found[reason.column] = dict(rows)
+    return found
+
+
 def write_quarantine(
     session: Session, table_name: str, looked: str, rules: Rules, quarantine: Partitions
 ) -> list[tuple[date, str, int]]:
@@ -114,33 +140,15 @@ def write_quarantine(
             for n, reason in enumerate(rules.reasons, start=1)
         )
     )
-    # Lines that could not be read have no number of their own; those before a row count.
     session.run(
         f"""create or replace temp view set_aside as
-        with unread as (
-            select
-                *,
-                line_no + 1 - row_number() over (partition by source_file order by line_no) as before
-            from {BAD_LINES} where not counted
-        ),
-        counted as (
-            select
-                {LOAD_DAY}, reasons.reason_code, reasons.column_name, {EVIDENCE} as row_json,
-                {FOUND_IN[SOURCE_FILE]} as source_file, {FOUND_IN[LINE_NO]} as line_no
-            from {looked} join reasons on reasons.number = {looked}.{REASON}
-            union all by name
-            select {LOAD_DAY}, reason_code, null as column_name, source_file, '{{}}' as row_json, line_no
-            from {BAD_LINES} where counted
-        )
         select
-            * replace (line_no + (
-                select count(*) from unread
-                where unread.source_file = counted.source_file and unread.before <= counted.line_no
-            ) as line_no)
-        from counted
+            {LOAD_DAY}, reasons.reason_code, reasons.column_name, {EVIDENCE} as row_json,
+            {FOUND_IN[SOURCE_FILE]} as source_file, {FOUND_IN[LINE_NO]} as line_no
+        from {looked} join reasons on reasons.number = {looked}.{REASON}
         union all by name
         select {LOAD_DAY}, reason_code, null as column_name, source_file, '{{}}' as row_json, line_no
-        from unread"""
+        from {BAD_LINES}"""
     )
     counts = session.rows(f"select {LOAD_DAY}, reason_code, count(*) from set_aside group by all")
     quarantine.write(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from importlib import import_module
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keepline.errors import UsageError
+from keepline.extract.statement import select_of
 
 if TYPE_CHECKING:
     from keepline.extract.session import Session
@@ -29,11 +29,16 @@ class Database:
         nul_bytes: whether its texts may hold a NUL byte.
         one_snapshot: whether DuckDB's reading and the database's own count see one state of it.
         sums_text: whether a measure is summed at the source although DuckDB reads it as text.
+        sends_text: whether it can be asked for numbers as text, which DuckDB reads exactly.
+        schema: what DuckDB takes for the schema of a table that is named without one; empty where the
+            database itself takes the same.
     """
 
     nul_bytes = False
     one_snapshot = True
     sums_text = False
+    sends_text = False
+    schema = ""
 
     def attach(self, session: Session, name: str, dsn: str) -> str:
         """Attach a database read-only and return its place, for messages.
@@ -67,7 +72,7 @@ class Database:
 
     def own_words(self, name: str, sql: str) -> str | None:
         """Return a SELECT as the database itself reads it; None when it would mean something else."""
-        return re.sub(rf"\b{name}\.(?=\w+\.)", "", sql)
+        return select_of(sql).without_connection(name, self.schema)
 
     def asked(self, name: str, sql: str) -> str:
         """Return the SELECT by which DuckDB has the database run a statement."""
@@ -97,12 +102,22 @@ class Database:
         return "0"
 
 
-# The local day of a load cursor, in words that DuckDB and PostgreSQL share.
+# The local day of a load cursor, in words that DuckDB and PostgreSQL share; none outside the years that
+# the rules accept.
+_POSSIBLE = (
+    "isfinite(x.{cursor}) and {instant} >= timestamptz '1899-12-31 00:00:00+00'"
+    " and {instant} < timestamptz '10000-01-01 00:00:00+00' and {day} <= date '9999-12-31'"
+)
+_DAY = f"case when {_POSSIBLE} then {{day}} end"
+# Type -> the instant, and its local day.
+_CURSORS = {
+    "TIMESTAMP WITH TIME ZONE": ("x.{cursor}", "cast(x.{cursor} at time zone {zone} as date)"),
+    "TIMESTAMP": ("(x.{cursor} at time zone {zone})", "cast(x.{cursor} as date)"),
+    "DATE": ("(cast(x.{cursor} as timestamp) at time zone {zone})", "x.{cursor}"),
+}
 DAY_TYPES = {
-    "TIMESTAMP WITH TIME ZONE": "case when isfinite(x.{cursor})"
-    " then cast(x.{cursor} at time zone {zone} as date) end",
-    "TIMESTAMP": "case when isfinite(x.{cursor}) then cast(x.{cursor} as date) end",
-    "DATE": "case when isfinite(x.{cursor}) then x.{cursor} end",
+    kind: _DAY.replace("{instant}", instant).replace("{day}", day)
+    for kind, (instant, day) in _CURSORS.items()
 }
 
 
@@ -124,4 +139,12 @@ def may_write(variable: str, place: str, rights: str, statements: str) -> UsageE
     return UsageError(
         f"the login in {variable} for {place} {rights}; keepline reads a source only with a login that may"
         f" do nothing else. Make one, and put it into {variable}: {statements}"
+    )
+
+
+def rows_are_hidden(table: str) -> str:
+    """Return what is wrong when a server's row security hides rows of a table from the login."""
+    return (
+        f"row security of the table {table} may hide rows from keepline's login, so that no count would"
+        " be one of all rows. Let the login see all of them: ALTER ROLE keepline_reader BYPASSRLS"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -12,17 +13,15 @@ from typing import Protocol
 from keepline.contract import Column, Table
 from keepline.errors import UsageError
 from keepline.extract.database import Database
-from keepline.extract.rules import PROVENANCE
+from keepline.extract.rules import PROVENANCE, has_text
 from keepline.extract.session import Session
 from keepline.extract.verdict import Finding
 from keepline.window import Window
 
 STAGED = "staged"
-# Lines that are no row; `counted` when the numbers of the rows behind count them.
+# Lines that are no row.
 BAD_LINES = "bad_lines"
-BAD_LINES_COLUMNS = (
-    "source_file varchar, load_day date, line_no bigint, reason_code varchar, counted boolean"
-)
+BAD_LINES_COLUMNS = "source_file varchar, load_day date, line_no bigint, reason_code varchar"
 # The SQL that all databases share.
 DUCKDB = Database()
 
@@ -33,6 +32,10 @@ class UnreadableError(Exception):
     def __init__(self, finding: Finding) -> None:
         self.finding = finding
         super().__init__(finding.code)
+
+
+class FileReadError(UnreadableError):
+    """One of several files cannot be read; which one is found out by reading fewer of them."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ class Delivery(Protocol):
 
     def stage(self) -> dict[str, str]:
         """Make the relation `STAGED`; returns its columns with their types."""
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Turn DuckDB's errors while rows are read into ours; see `Session.translated`."""
 
     def bad_lines(self) -> None:
         """Make the table `BAD_LINES` of the lines that could not be read."""
@@ -150,6 +156,7 @@ def check_columns(session: Session, table: Table, given: Mapping[str, str]) -> N
 
     Raises:
         UsageError: one is not in the contract, or one that must have a value is not returned.
+        UnreadableError: one has a type that no text can be made of.
     """
     where = f"{session.operator.path.name}, table {table.name}"
     names = [column.name for column in table.columns]
@@ -159,6 +166,10 @@ def check_columns(session: Session, table: Table, given: Mapping[str, str]) -> N
             f"{where}: the SELECT returns {', '.join(unknown)}, which the contract does not have; "
             f"it has {', '.join(names)}"
         )
+    shapeless = [f"{name} ({kind})" for name, kind in given.items() if not has_text(kind)]
+    if shapeless:
+        found = f"{', '.join(shapeless)}: no text, number, date or truth. Cast it in the SELECT of {where}."
+        raise UnreadableError(Finding("BREAKING_SCHEMA", table.name, found))
     missing = [c.name for c in table.columns if not c.nullable and c.name not in given]
     if missing:
         raise UsageError(f"{where}: the SELECT must return {', '.join(missing)}")

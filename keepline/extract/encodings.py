@@ -11,11 +11,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
+
 from keepline.extract.scan import CsvScan
 
 # No UTF-8: DuckDB sets a line that holds it aside.
 BAD_BYTE = "\udcff"
 ERRORS = "keepline_bad_byte"
+# Of one file; DuckDB's own memory comes on top.
+MOST_BYTES = 1 << 30
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
@@ -32,25 +36,30 @@ def decoded(path: Path, encoding: str) -> int:
     """Return the descriptor of a file in memory that holds a file's text in UTF-8, unpacked.
 
     A byte that is not in the encoding becomes the byte 0xFF. The caller closes the descriptor.
+
+    Raises:
+        duckdb.OutOfMemoryException: it takes more than a file in memory may.
     """
     descriptor = os.memfd_create("keepline", os.MFD_CLOEXEC)
     try:
         with open(descriptor, "wb", closefd=False) as memory:
-            for text in _whole_lines(path):
-                memory.write(text.decode(encoding, ERRORS).encode("utf-8", "surrogateescape"))
+            for text in _texts(path, encoding):
+                memory.write(text)
+                if memory.tell() > MOST_BYTES:
+                    raise duckdb.OutOfMemoryException("a text in memory is too long")
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
-    """Yield the text in pieces that end with a line, so that no character is cut."""
-    rest: list[bytes] = []
-    for chunk in CsvScan(path).unpacked():
-        head, end, tail = chunk.rpartition(b"\n")
-        if end:
-            yield b"".join([*rest, head, end])
-            rest = []
-        rest.append(tail)
-    yield b"".join(rest)
+def _texts(path: Path, encoding: str) -> Iterator[bytes]:
+    """Yield the text in UTF-8; what is UTF-8 stays as it is."""
+    unpacked = CsvScan(path).unpacked()
+    if encoding == "utf-8":
+        yield from unpacked
+        return
+    decoder = codecs.getincrementaldecoder(encoding)(ERRORS)
+    for chunk in unpacked:
+        yield decoder.decode(chunk).encode("utf-8", "surrogateescape")
+    yield decoder.decode(b"", final=True).encode("utf-8", "surrogateescape")

@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from keepline.contract import Table
 from keepline.errors import SourceUnavailableError
-from keepline.extract.arrival import Entry, ask, await_delivery, inside, manifest_entry, strangers
+from keepline.extract.arrival import (
+    Entry,
+    ask,
+    await_delivery,
+    inside,
+    manifest_entry,
+    shown_names,
+    strangers,
+)
 from keepline.extract.operator import FileSet, Operator, TableSource
+from keepline.extract.own_files import is_own_file
 from keepline.extract.scan import scan
 from keepline.extract.verdict import BadFileError, Finding
 
@@ -41,6 +51,8 @@ class SourceFile:
         nul_bytes: it may hold a NUL byte.
         unseen: it may hold more than visible ASCII characters.
         repeated_header: a record may equal the header.
+        odd_lines: a record may take several lines, or a line be blank.
+        odd_gzip: only Python unpacks it.
         types: types of its columns, of Parquet only.
         sums: totals that its manifest gives, by contract column in the smallest unit.
         stamp: what changes when somebody writes to it.
@@ -57,6 +69,8 @@ class SourceFile:
     nul_bytes: bool
     unseen: bool
     repeated_header: bool
+    odd_lines: bool
+    odd_gzip: bool
     types: tuple[str, ...]
     sums: Mapping[str, int] = field(default_factory=dict)
     stamp: tuple[int, int, int] = (0, 0, 0)
@@ -78,18 +92,26 @@ class Found:
     notes: list[Finding]
 
 
-def find_files(operator: Operator, table: str, days: Sequence[date], threads: int) -> Found:
+def find_files(
+    operator: Operator,
+    contract: Table,
+    days: Sequence[date],
+    threads: int,
+    own: Sequence[Path] = (),
+) -> Found:
     """Check and count the files that a table reads, one per day or one in all.
 
     Args:
         operator: the operator file.
-        table: contract table whose source has `file`.
+        contract: table whose source has `file`.
         days: load dates wanted, in order.
         threads: files that are read at once.
+        own: folders that hold keepline's own files.
 
     Raises:
         SourceUnavailableError: the folder itself is not there.
     """
+    table = contract.name
     source = operator.tables[table]
     set_name = operator.file_set(table)
     files, folder = operator.files[set_name], operator.folder(set_name)
@@ -105,11 +127,13 @@ def find_files(operator: Operator, table: str, days: Sequence[date], threads: in
         try:
             await_delivery(files, folder, str(source.file), day)
             entry = manifest_entry(files, folder, name, day) if files.manifest and day else None
-            file = _checked_file(files, folder, set_name, name, day, entry)
+            file = _checked_file(files, folder, set_name, name, day, entry, own)
             _check_columns(source, file)
             return file
         except BadFileError as error:
             return Finding(error.code, name, error.detail, day)
+        except MemoryError:
+            return Finding("TOO_BIG", name, "Looking through it takes all of the memory.", day)
         except OSError as error:
             raise SourceUnavailableError(
                 f"{folder / name} cannot be read: {error.strerror}"
@@ -122,7 +146,7 @@ def find_files(operator: Operator, table: str, days: Sequence[date], threads: in
         [outcome for outcome in outcomes if isinstance(outcome, Finding)],
         [],
     )
-    found.notes.extend(_new_columns(source, found.files))
+    found.notes.extend(_new_columns(source, contract, found.files))
     if files.dated and files.manifest is None:
         found.notes.extend(_strays(operator, table, found.files))
     return found
@@ -133,22 +157,40 @@ def _check_columns(source: TableSource, file: SourceFile) -> None:
     given = {name.lower() for name in file.header}
     missing = [name for name in source.columns or () if name.lower() not in given]
     if missing:
-        has = ", ".join(file.header)
+        told = header_told(file.header, source.columns or ())
         raise BadFileError(
-            "BREAKING_SCHEMA", f"It lacks {', '.join(missing)}; it has {has}. Agree on the change."
+            "BREAKING_SCHEMA", f"It lacks {', '.join(missing)}; {told} Agree on the change."
         )
     if file.load_date is not None and not file.records and not source.may_be_empty:
         raise BadFileError("EMPTY_DAY", ask(file.load_date))
 
 
-def _new_columns(source: TableSource, files: Sequence[SourceFile]) -> Iterator[Finding]:
-    """Tell once of each column that nobody reads yet."""
+def header_told(header: Sequence[str], known: Collection[str]) -> str:
+    """Return what a header is like, in counts: a first record could stand where the names should be."""
+    words = {word.lower() for word in known}
+    found = sum(name.lower() in words for name in header)
+    if not found:
+        return f"it has {len(header)} columns, none of them is known: is the header missing?"
+    return f"it has {len(header)} columns, {found} of them known."
+
+
+def _new_columns(
+    source: TableSource, contract: Table, files: Sequence[SourceFile]
+) -> Iterator[Finding]:
+    """Tell once of each column that nobody reads yet; its name only when the contract has the word."""
     known = {name.lower() for name in source.columns or ()}
+    words = {column.name for column in contract.columns}
     for file in files if source.columns is not None else []:
-        new = [name for name in file.header if name.lower() not in known]
+        new = {n: name for n, name in enumerate(file.header, 1) if name.lower() not in known}
         if new:
-            known.update(name.lower() for name in new)
-            told = f"{', '.join(new)}: left out until the operator file lists and reads it."
+            known.update(name.lower() for name in new.values())
+            places = ", ".join(
+                f"{number} ({name})" if name in words else str(number)
+                for number, name in new.items()
+            )
+            told = (
+                f"column {places} of {len(file.header)}: left out until the operator file reads it."
+            )
             yield Finding("NEW_COLUMN", file.name, told, file.load_date)
 
 
@@ -170,16 +212,24 @@ def _strays(operator: Operator, table: str, found: Sequence[SourceFile]) -> Iter
         known = [Path(files.file_name(name, day)).name for _, name in readers]
         others = strangers(files, file.path, day, known)
         if others:
-            yield Finding("STRAY_FILE", file.name, f"{', '.join(others[:5])}.", day)
+            yield Finding("STRAY_FILE", file.name, f"{shown_names(others)}.", day)
 
 
 # -- bytes ---------------------------------------------------------------------------------------
 
 
 def _checked_file(
-    files: FileSet, folder: Path, set_name: str, name: str, day: date | None, entry: Entry | None
+    files: FileSet,
+    folder: Path,
+    set_name: str,
+    name: str,
+    day: date | None,
+    entry: Entry | None,
+    own: Sequence[Path],
 ) -> SourceFile:
     path = inside(folder, name)
+    if is_own_file(path, own):
+        raise BadFileError("BAD_PATH", "It is a file of keepline's own under another name.")
     if not path.is_file():
         raise BadFileError("MISSING_FILE", ask(day))
     stamp = _stamp(path)
@@ -205,6 +255,8 @@ def _checked_file(
         nul_bytes=read.nul_bytes,
         unseen=read.unseen,
         repeated_header=read.repeated_header,
+        odd_lines=read.odd_lines,
+        odd_gzip=read.odd_gzip,
         types=read.types,
         sums=(entry.sums if entry else None) or {},
         stamp=stamp,
@@ -224,6 +276,8 @@ def _refuse_archive(path: Path) -> None:
         kind = "tar"
     if kind:
         raise BadFileError("BAD_PATH", f"It is a {kind} archive. Ask for the plain file in it.")
+    if not packed and path.suffix == ".gz":
+        raise BadFileError("BAD_GZIP", "It is not gzip at all, but its name ends in .gz.")
     if packed and path.suffix != ".gz":
         raise BadFileError("BAD_GZIP", "It is gzip, but its name does not end in .gz.")
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from keepline.extract.rules import LINE_NO
+from keepline.extract.sql import LINE
 
-BATCH_LINES = 10_000
+# A batch is what comes first: lines, cells or bytes.
+BATCH_LINES, BATCH_CELLS, BATCH_BYTES = 10_000, 500_000, 16 << 20
 # As DuckDB's limit for a line of CSV.
 LONGEST_LINE = 2_000_000
 
@@ -47,7 +48,7 @@ class Records:
 
     def __init__(self, lines: Iterable[bytes], encoding: str, header: Sequence[str]) -> None:
         self.bad: list[tuple[int, str]] = []
-        self.schema = pa.schema([*((name, pa.string()) for name in header), (LINE_NO, pa.int64())])
+        self.schema = pa.schema([*((name, pa.string()) for name in header), (LINE, pa.int64())])
         self._lines = lines
         self._encoding = encoding
         self._header = header
@@ -55,6 +56,7 @@ class Records:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the records as columns of text, with the number of their line."""
         rows: list[tuple[int, dict[str, Any]]] = []
+        most, size = min(BATCH_LINES, 1 + BATCH_CELLS // (len(self._header) + 1)), 0
         for number, line in enumerate(self._lines, 1):
             if not line.strip():
                 continue
@@ -69,9 +71,10 @@ class Records:
                 self.bad.append((number, "BAD_LINE"))
             else:
                 rows.append((number, found))
-            if len(rows) == BATCH_LINES:
+                size += len(line)
+            if len(rows) >= most or size > BATCH_BYTES:
                 yield self._batch(rows)
-                rows.clear()
+                rows, size = [], 0
         yield self._batch(rows)
 
     def _batch(self, rows: list[tuple[int, dict[str, Any]]]) -> pa.RecordBatch:

@@ -15,6 +15,7 @@ from keepline.errors import SourceUnavailableError, UsageError
 from keepline.extract import database
 from keepline.extract.database import Database, may_write, packaged_extension
 from keepline.extract.sql import literal, quoted
+from keepline.extract.statement import requoted
 
 if TYPE_CHECKING:
     from keepline.extract.session import Session
@@ -97,7 +98,7 @@ class MySQL(Database):
 
     def own_words(self, name: str, sql: str) -> str | None:
         """MySQL quotes names otherwise."""
-        return re.sub(r'"(\w+)"', r"`\1`", super().own_words(name, sql) or "")
+        return requoted(super().own_words(name, sql) or "", "`")
 
     def asked(self, name: str, sql: str) -> str:
         """Return the SELECT that has MySQL run a statement."""
@@ -106,7 +107,9 @@ class MySQL(Database):
     def local_day(self, cursor: str, cursor_type: str, zone: str) -> str | None:
         """Return the day; the connection is in the operator's zone already."""
         del zone
-        return f"date(x.{cursor})" if cursor_type in ("TIMESTAMP", "DATE") else None
+        possible = f"x.{cursor} >= '1899-12-31' and x.{cursor} <= '9999-12-31 23:59:59.999999'"
+        day = f"case when {possible} then date(x.{cursor}) end"
+        return day if cursor_type in ("TIMESTAMP", "DATE") else None
 
     def total(self, column: str) -> str:
         """Return the exact total as text."""

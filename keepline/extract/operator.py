@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from keepline.contract import Contract
 from keepline.errors import UsageError
+from keepline.extract.statement import Select, SelectError, TableName, select_of
 
 PLACEHOLDER = re.compile(r"\{([a-z]\w*)\}")
 
@@ -222,7 +223,35 @@ class Operator:
                 + ", ".join(f"{{{known}}}" for known in (*values, *self.files))
             )
 
-        return PLACEHOLDER.sub(fill, self.tables[table].sql).strip().rstrip(";")
+        return _plain(PLACEHOLDER.sub(fill, self.tables[table].sql))
+
+    def select(self, table: str, values: Mapping[str, str], own: Sequence[Path] = ()) -> str:
+        """Return a table's SELECT as it is run: one SELECT that reads what the file declares, no more.
+
+        Args:
+            table: contract table.
+            values: SQL text of the window's placeholders.
+            own: folders that hold keepline's own files.
+
+        Raises:
+            UsageError: it is something else.
+        """
+        source = self.tables[table]
+        try:
+            found = select_of(self.render(table, values))
+            found.check(
+                self.connections,
+                [self.folder(name) for name in self._folders_of(table)],
+                own,
+                has_records=source.file is not None,
+            )
+            return found.without_hive()
+        except SelectError as error:
+            raise self.wrong(table, error) from None
+
+    def _folders_of(self, table: str) -> list[str]:
+        """The file sets whose folders a SELECT names."""
+        return sorted(self.placeholders(table) & set(self.files))
 
     def busy_share(self, table: str) -> float | None:
         """Return the smallest part of the time that a database which a table's SELECT names allows."""
@@ -235,8 +264,31 @@ class Operator:
 
     def connections_of(self, table: str) -> list[str]:
         """Return the connections that a table's SELECT names."""
-        sql = self.tables[table].sql
-        return [name for name in self.connections if re.search(rf"\b{name}\.", sql)]
+        named = {found.connection.lower() for found in self.tables_of(table)}
+        return [name for name in self.connections if name.lower() in named]
+
+    def tables_of(self, table: str) -> list[TableName]:
+        """Return the tables that a table's SELECT names, as DuckDB's parser reads it.
+
+        Raises:
+            UsageError: it is no single SELECT.
+        """
+        try:
+            return self._sketch(table).tables(self.connections)
+        except SelectError as error:
+            raise self.wrong(table, error) from None
+
+    def wrong(self, table: str, error: SelectError) -> UsageError:
+        """Return the error about a table's SELECT."""
+        return UsageError(f"{self.path.name}, table {table}: `sql` must be one SELECT: {error}")
+
+    def _sketch(self, table: str) -> Select:
+        """A table's SELECT before its placeholders are known."""
+
+        def fill(match: re.Match[str]) -> str:
+            return match.group(1) if match.group(1) in self.files else "null"
+
+        return select_of(_plain(PLACEHOLDER.sub(fill, self.tables[table].sql)))
 
 
 def load_operator(path: Path, contract: Contract) -> Operator:
@@ -285,6 +337,12 @@ def load_operator(path: Path, contract: Contract) -> Operator:
         if source.file is not None:
             operator.file_set(table)
     return operator
+
+
+def _plain(sql: str) -> str:
+    """SQL without what ends it; a comment at its end must not take along what is written behind it."""
+    plain = sql.strip().rstrip(";").rstrip()
+    return f"{plain}\n" if "--" in plain.rpartition("\n")[2] else plain
 
 
 def _filled(path: str, file: str, load_date: date | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -26,13 +27,21 @@ def paced(
         finest: no piece is shorter.
     """
     span = max(FIRST_PIECE, finest)
+    # Where a piece takes its time whatever it holds, as on a machine that is busy, smaller ones help nobody.
+    floor, floor_s = finest, math.inf
+    before, before_s = span, math.inf
     while from_at < to_at:
         until = min(from_at + span, to_at)
         started = time.perf_counter()
         yield from_at, until
         took_s = time.perf_counter() - started
         time.sleep(took_s * (1 / busy_share - 1))
+        if took_s > PIECE_S and span * 2 <= before and took_s > before_s * 0.8:
+            floor, floor_s = before, before_s
+        elif took_s > floor_s * 4:
+            floor, floor_s = finest, math.inf
+        before, before_s = span, took_s
         # Not more than fourfold: a quiet hour says little of the one that follows.
         factor = min(4.0, max(0.25, PIECE_S / took_s))
-        span = finest * max(1, round(factor * (span / finest)))
+        span = max(floor, finest * max(1, round(factor * (span / finest))))
         from_at = until

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, LiteralString
 
 import duckdb
@@ -11,7 +10,12 @@ from psycopg import ProgrammingError, conninfo
 
 from keepline.errors import SourceUnavailableError, UsageError
 from keepline.extract import database
-from keepline.extract.database import Database, may_write, packaged_extension
+from keepline.extract.database import (
+    Database,
+    may_write,
+    packaged_extension,
+    rows_are_hidden,
+)
 from keepline.extract.sql import literal, quoted
 
 if TYPE_CHECKING:
@@ -26,7 +30,7 @@ select distinct on (number) what from (
     union all
     select 2, format('may change the table %%I.%%I', n.nspname, c.relname)
     from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-    where n.nspname = any(%(schemas)s) and c.relkind in ('r', 'p', 'v', 'f')
+    where lower(n.nspname) = any(%(schemas)s) and c.relkind in ('r', 'p', 'v', 'f', 'm')
         and (
             has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
             or has_any_column_privilege(c.oid, 'INSERT, UPDATE')
@@ -34,13 +38,24 @@ select distinct on (number) what from (
     union all
     select 3, format('may create in the schema %%I', n.nspname)
     from pg_catalog.pg_namespace as n
-    where n.nspname = any(%(schemas)s) and has_schema_privilege(n.oid, 'CREATE')
+    where lower(n.nspname) = any(%(schemas)s) and has_schema_privilege(n.oid, 'CREATE')
 ) as found order by number, what
+"""
+# Tables that are read and of which the login may not see every row.
+HIDDEN: LiteralString = """
+select format('%%I.%%I', n.nspname, c.relname)
+from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+where lower(n.nspname || '.' || c.relname) = any(%(tables)s) and c.relkind in ('r', 'p')
+    and row_security_active(c.oid)
+order by 1
 """
 
 
 class Postgres(Database):
-    """PostgreSQL; the server itself ends what takes too long."""
+    """PostgreSQL; the server itself ends what takes too long, and says when it would hide rows."""
+
+    sends_text = True
+    schema = "public"
 
     def attach(self, session: Session, name: str, dsn: str) -> str:
         """Attach it read-only; see `Database.attach`."""
@@ -104,23 +119,35 @@ class Postgres(Database):
             UsageError: the login may write.
             psycopg.OperationalError: the server cannot be reached.
         """
-        selects = " ".join(source.sql for source in session.operator.tables.values())
-        schemas = sorted(set(re.findall(rf"\b{name}\.(\w+)\.\w", selects))) or ["public"]
+        named = [
+            ((found.schema or self.schema).lower(), found.name.lower())
+            for table in session.operator.tables
+            for found in session.operator.tables_of(table)
+            if found.connection.lower() == name.lower()
+        ]
+        # DuckDB finds a name whatever its case is.
+        schemas = sorted({schema for schema, _ in named}) or [self.schema]
+        tables = sorted({f"{schema}.{table}" for schema, table in named})
         with psycopg.connect(target, autocommit=True) as connection:
             version = connection.info.server_version
             found = connection.execute(WRITABLE, {"schemas": schemas}).fetchall()
             rights = " and ".join(str(row[0]) for row in found)
+            hidden = connection.execute(HIDDEN, {"tables": tables}).fetchall()
         if rights:
-            named = ", ".join(schemas)
+            shown = ", ".join(
+                schema if schema.isidentifier() else quoted(schema) for schema in schemas
+            )
             raise may_write(
                 variable,
                 place,
                 rights,
                 "CREATE ROLE keepline_reader LOGIN PASSWORD '...' CONNECTION LIMIT 3; "
-                f"GRANT USAGE ON SCHEMA {named} TO keepline_reader; "
-                f"GRANT SELECT ON ALL TABLES IN SCHEMA {named} TO keepline_reader; "
-                f"REVOKE CREATE ON SCHEMA {named} FROM PUBLIC;",
+                f"GRANT USAGE ON SCHEMA {shown} TO keepline_reader; "
+                f"GRANT SELECT ON ALL TABLES IN SCHEMA {shown} TO keepline_reader; "
+                f"REVOKE CREATE ON SCHEMA {shown} FROM PUBLIC;",
             )
+        if hidden:
+            raise UsageError(f"{place}, from {variable}: {rows_are_hidden(str(hidden[0][0]))}")
         return version
 
     def _options(self, session: Session, version: int) -> str:
@@ -128,6 +155,10 @@ class Postgres(Database):
         options = {
             "TimeZone": session.settings.timezone,
             "default_transaction_read_only": "on",
+            # Else a server would leave rows out, and count without them.
+            "row_security": "off",
+            # As the text protocol's reader expects it.
+            "DateStyle": "ISO",
             # Two statements make a transaction: the rows and their count.
             "statement_timeout": whole if version >= TRANSACTION_TIMEOUT_SINCE else whole // 2,
             "lock_timeout": min(whole, 60_000),

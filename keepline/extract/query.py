@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import duckdb
 
 from keepline.contract import LOAD_DATE, Table
-from keepline.errors import UsageError
 from keepline.extract.database import Database
 from keepline.extract.delivery import (
     BAD_LINES,
@@ -28,14 +29,17 @@ from keepline.extract.delivery import (
     sum_of,
     words,
 )
+from keepline.extract.own_files import own_folders
 from keepline.extract.pacing import paced
-from keepline.extract.session import Session, literal, without_values
+from keepline.extract.session import TEXT_PROTOCOL, Session, literal, without_values
 from keepline.extract.verdict import Finding
 from keepline.window import Window
 
 # Readings of a source whose rows move while they are counted.
 ATTEMPTS = 3
 NO_DAY = "cast(null as date)"
+# What DuckDB says of such a number that comes as text.
+NOT_FINITE = re.compile(r'string "(NaN|-?Infinity)" to DECIMAL')
 # Placeholders that can stand for a part of a day, and all of the window's.
 TIME_WORDS = {"from_at", "to_at", "from_local", "to_local"}
 WINDOW_WORDS = {*TIME_WORDS, "from_date", "to_date"}
@@ -82,7 +86,8 @@ class QueryDelivery:
             whole = self._sql(from_at, to_at)
             columns = self._columns(whole)
             check_columns(session, self._table, columns)
-            counting, summed = self._counting(whole, columns)
+            counting, summed, is_sure = self._counting(whole, columns)
+            self._read_exactly(not is_sure)
             session.run("drop table if exists taken")
             self._counts, self._sums, self._lost_dates = {}, {}, 0
             for piece in self._pieces(from_at, to_at):
@@ -90,6 +95,10 @@ class QueryDelivery:
                 self._take_piece(sql, counting(sql), summed)
             session.run(f"create or replace temp view {STAGED} as select * from taken")
         return columns
+
+    def reading(self) -> AbstractContextManager[None]:
+        """The rows are there; what is wrong is the SELECT."""
+        return self._session.translated(self._table.name)
 
     def bad_lines(self) -> None:
         """A database has none."""
@@ -206,6 +215,12 @@ class QueryDelivery:
             self._session.run(
                 f"create temp table taken as {sql}" if first else f"insert into taken {sql}"
             )
+        except duckdb.ConversionException as error:
+            if not NOT_FINITE.search(str(error)):
+                raise
+            found = "A number of the source is NaN or infinite: no amount. Mend it at the source, or leave"
+            told = f"{found} the row out in {self._session.operator.path.name}."
+            raise UnreadableError(Finding("SUM_MISMATCH", self._table.name, told)) from None
         except duckdb.InvalidInputException as error:
             if "invalid unicode" not in str(error).lower():
                 raise
@@ -217,20 +232,18 @@ class QueryDelivery:
     def _sql(self, from_at: datetime, to_at: datetime) -> str:
         kinds = {type(kind): kind for kind in self._databases.values()}
         kind = next(iter(kinds.values())) if len(kinds) == 1 else DUCKDB
-        sql = self._session.operator.render(
-            self._table.name, {**words("from", from_at, kind), **words("to", to_at, kind)}
+        return self._session.operator.select(
+            self._table.name,
+            {**words("from", from_at, kind), **words("to", to_at, kind)},
+            own_folders(self._session.settings),
         )
-        statements = duckdb.extract_statements(sql)
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise UsageError(
-                f"{self._session.operator.path.name}, table {self._table.name}: `sql` must be one SELECT"
-            )
-        return sql
 
     def _counting(
         self, whole: str, columns: Mapping[str, str]
-    ) -> tuple[Callable[[str], str], list[str]]:
-        """Return what makes of a SELECT the query that counts its rows by load date, and the summed measures.
+    ) -> tuple[Callable[[str], str], list[str], bool]:
+        """Return what makes of a SELECT the query that counts its rows, the summed measures, and who counts.
+
+        The last one says that the database itself counts and sums.
 
         The database itself counts and sums when it understands the SELECT. Its sums matter: DuckDB reads a
         NaN or an infinity in a `numeric` as 0 and a `numeric` without a scale as a floating-point number.
@@ -262,11 +275,19 @@ class QueryDelivery:
             with contextlib.suppress(duckdb.Error):
                 session.columns(ask(whole))
                 self._by_day = day is not None
-                return ask, measures
+                return ask, measures, True
         day = DUCKDB.local_day(cursor, cursor_type, zone)
         self._by_day = day is not None
         counted = f"select {day or NO_DAY} as day, count(*) as n, 0 as lost"
-        return lambda sql: f"{counted} from ({sql}) as x group by 1", []
+        return lambda sql: f"{counted} from ({sql}) as x group by 1", [], False
+
+    def _read_exactly(self, wanted: bool) -> None:
+        """Have PostgreSQL send numbers as text where no sum of its own would show a lost one.
+
+        DuckDB takes the NaN or the infinity of a binary `numeric` for 0, and those of a text for none.
+        """
+        if any(database.sends_text for database in self._databases.values()):
+            self._session.run(f"set {TEXT_PROTOCOL} = {str(wanted).lower()}")
 
     def _count(self, counting: str, summed: Sequence[str]) -> None:
         scales = {name: 100 if name.endswith("fen") else 1 for name in summed}

@@ -6,36 +6,48 @@ Its columns have the names of the header and are text, but for those of Parquet.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 
 import duckdb
+import numpy as np
+import pyarrow as pa
 
 from keepline.contract import LOAD_DATE, Table
 from keepline.errors import UsageError
 from keepline.extract import encodings
 from keepline.extract.delivery import (
     BAD_LINES,
+    BAD_LINES_COLUMNS,
     STAGED,
     Balance,
     Delivery,
+    FileReadError,
     UnreadableError,
     check_columns,
     on_days,
     window_values,
 )
-from keepline.extract.files import SourceFile
+from keepline.extract.files import SourceFile, header_told
+from keepline.extract.own_files import own_folders
+from keepline.extract.places import Numbers, Places
 from keepline.extract.rules import FOUND_IN, LINE_NO, SOURCE_FILE
-from keepline.extract.session import Session, literal, quoted
+from keepline.extract.scan import CHUNK, CsvScan
+from keepline.extract.session import LOST, MEMORY_FILES, Session, literal, path_literal, quoted
+from keepline.extract.sql import LINE, OWN, PATH
 from keepline.extract.verdict import Finding
 from keepline.window import Window
 
 # Text read at once, unpacked; more would not fit into memory together with its typed copy.
 BATCH_BYTES = 128 << 20
 GZIP_RATIO = 6
+# Errors that no file can cause.
+WRONG_SELECT = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException)
 # DuckDB's words for a line that it cannot read.
 LINE_REASONS = {
     "MISSING COLUMNS": "COLUMN_COUNT",
@@ -44,8 +56,8 @@ LINE_REASONS = {
     "INVALID ENCODING": "BAD_ENCODING",
     "LINE SIZE OVER MAXIMUM": "LINE_TOO_LONG",
 }
-PATH = "_path"
-LINE = "_line"
+NUMBER = f"{OWN}number"
+ROW, PLACE, SHIFT = quoted(f"{OWN}row"), quoted(f"{OWN}place"), quoted(f"{OWN}shift")
 
 
 class FileDelivery:
@@ -63,6 +75,7 @@ class FileDelivery:
         self._dated = files[0].load_date is not None
         self._set = session.operator.files[files[0].file_set]
         self._decoded: dict[str, int] = {}
+        self._unread_at: dict[str, Numbers] = {}
 
     @property
     def days(self) -> Sequence[date]:
@@ -79,6 +92,23 @@ class FileDelivery:
         """Make views only: the files are read while their rows are judged."""
         return self._stage(self._files, lines=False)
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn an error about what stands in a file into the finding that holds that file."""
+        session, name = self._session, self._table.name
+        with session.translated(name):
+            try:
+                yield
+            except WRONG_SELECT:
+                raise
+            except duckdb.Error as error:
+                if isinstance(error, duckdb.OutOfMemoryException) or LOST.search(str(error)):
+                    raise
+                found = f"{session.told(name, error)}. Ask for it again, or mend the SELECT."
+                day = self._files[0].load_date if len(self._files) == 1 else None
+                finding = Finding("BAD_FILE", self._files[0].name, found, day)
+                raise FileReadError(finding) from None
+
     def look_again(self, days: Sequence[date]) -> None:
         """Read the files of some days once more, now numbering their lines."""
         self._stage(
@@ -93,23 +123,28 @@ class FileDelivery:
         )
         first_day = f"date {literal(self.window.from_date)}"
         # A line can have several errors; it is one line.
-        self._session.run(
-            f"""create or replace temp table {BAD_LINES} as
-            select
-                source_file, coalesce(load_date, {first_day}) as load_day, line as line_no,
-                min(case error_type {reasons} else 'BAD_LINE' end) as reason_code, false as counted
-            from bad_line
-            join bad_scan using (scan_id, file_id)
+        found = self._session.rows(
+            f"""select
+                source_file, line_byte_position - 1 as position,
+                min(case error_type {reasons} else 'BAD_LINE' end)
+            from bad_line join bad_scan using (scan_id, file_id)
             join delivered on delivered.path = bad_scan.file_path
-            group by all"""
+            group by all order by all"""
         )
+        self._session.run(f"create or replace temp table {BAD_LINES} ({BAD_LINES_COLUMNS})")
+        self._unread_at = {}
+        for name, lines in itertools.groupby(found, key=lambda row: row[0]):
+            self._add_unread(str(name), [(int(at), str(code)) for _, at, code in lines])
         again = [file for file in self._files if file.repeated_header]
         if again:
             self._session.run(
                 f"""insert into {BAD_LINES}
-                select source_file, coalesce(load_date, {first_day}), {LINE}, 'REPEATED_HEADER', true
-                from {self._reader(again, lines=True, rejects="other")} as r
-                join delivered as d on d.path = r.{PATH} where {self._is_header()}"""
+                select
+                    {PLACE}.source_file, coalesce({PLACE}.load_date, {first_day}), {ROW}.{quoted(LINE)},
+                    'REPEATED_HEADER'
+                from {self._reader(again, lines=True, rejects="other")} as {ROW}
+                join delivered as {PLACE} on {PLACE}.path = {ROW}.{quoted(PATH)}
+                where {self._is_header()}"""
             )
             self._session.run("drop table other_line; drop table other_scan")
 
@@ -177,8 +212,10 @@ class FileDelivery:
     def _stage(self, files: Sequence[SourceFile], *, lines: bool) -> dict[str, str]:
         session, name = self._session, self._table.name
         self._make_records(files, lines=lines)
-        with session.translated(name):
-            sql = session.operator.render(name, window_values(session, self.window))
+        with self.reading():
+            sql = session.operator.select(
+                name, window_values(session, self.window), own_folders(session.settings)
+            )
             try:
                 columns = self._make_staged(sql)
             except duckdb.BinderException as error:
@@ -201,52 +238,102 @@ class FileDelivery:
             f" select * from (values {rows}) as t (path, source_file, load_date)"
         )
         fields = ", ".join(f"{self._field(name)} as {quoted(name)}" for name in files[0].header)
-        day = f"d.load_date as {LOAD_DATE}, " if self._dated else ""
+        day = f"{PLACE}.load_date as {LOAD_DATE}, " if self._dated else ""
         again = f" where ({self._is_header()}) is not true"
         session.run(
             f"""create or replace temp view records as
-            select {fields}, {day}d.source_file as {SOURCE_FILE}, r.{LINE} as {LINE_NO}
-            from {self._reader(files, lines=lines)} as r join delivered as d on d.path = r.{PATH}
+            select
+                {fields}, {day}{PLACE}.source_file as {SOURCE_FILE}, {ROW}.{quoted(LINE)} as {LINE_NO}
+            from {self._reader(files, lines=lines)} as {ROW}
+            join delivered as {PLACE} on {PLACE}.path = {ROW}.{quoted(PATH)}
             {again if any(file.repeated_header for file in files) else ""}"""
         )
 
     def _path(self, file: SourceFile) -> str:
         """Where DuckDB finds the text in UTF-8; in clear it may only be in memory."""
-        if self._set.encoding == "utf-8":
+        if self._set.encoding == "utf-8" and not file.odd_gzip:
             return str(file.path)
         if file.name not in self._decoded:
             self._decoded[file.name] = encodings.decoded(file.path, self._set.encoding)
-        return f"/proc/self/fd/{self._decoded[file.name]}"
+        return f"{MEMORY_FILES}/{self._decoded[file.name]}"
 
     def _reader(self, files: Sequence[SourceFile], *, lines: bool, rejects: str = "bad") -> str:
         """Return the relation of the records with the path of their file and, if wanted, their lines."""
         columns = ", ".join(f"{literal(name)}: 'varchar'" for name in files[0].header)
-        paths = ", ".join(literal(self._path(file)) for file in files)
+        paths = ", ".join(path_literal(self._path(file)) for file in files)
         reader = f"""read_csv(
             [{paths}], columns = {{{columns}}}, header = true, auto_detect = false, delim = ',',
             quote = '"', escape = '"', strict_mode = true, filename = '{PATH}', encoding = 'utf-8',
+            hive_partitioning = false,
             store_rejects = true, rejects_table = '{rejects}_line', rejects_scan = '{rejects}_scan'
         )"""
         if not lines:
-            return f"(select *, cast(null as bigint) as {LINE} from {reader})"
+            return f"(select *, cast(null as bigint) as {quoted(LINE)} from {reader})"
         # Numbering keeps the order of the files and makes the reading slow: only for files with bad rows.
-        numbered = f"select *, row_number() over () as _n from {reader}"
-        if len(files) == 1:
-            # The rows pass by; to know where each of several files begins, all of them must be in memory.
-            return f"(select *, _n + 1 as {LINE} from ({numbered}))"
-        return (
-            f"(select *, _n - min(_n) over (partition by {PATH}) + 2 as {LINE} from ({numbered}))"
+        number, path, line = quoted(NUMBER), quoted(PATH), quoted(LINE)
+        numbered = f"(select *, row_number() over () as {number} from {reader})"
+        if len(files) > 1:
+            # The rows of one file pass by; to know where each of several begins, all must be in memory.
+            first = f"min({number}) over (partition by {path})"
+            numbered = f"(select * replace ({number} - {first} + 1 as {number}) from {numbered})"
+        self._make_shifts(files)
+        return f"""(
+            select {ROW}.*, {ROW}.{number} + coalesce({SHIFT}.ahead, 1) as {line}
+            from {numbered} as {ROW} asof left join line_shift as {SHIFT}
+                on {ROW}.{path} = {SHIFT}.path and {ROW}.{number} >= {SHIFT}.number
+        )"""
+
+    def _places(self, file: SourceFile) -> Places:
+        """Look where the records of a file stand."""
+        if file.name in self._decoded:
+            return Places(_pieces(self._decoded[file.name]))
+        return Places(CsvScan(file.path).unpacked())
+
+    def _add_unread(self, name: str, found: Sequence[tuple[int, str]]) -> None:
+        """Add lines of a file, which DuckDB names by their bytes, to `BAD_LINES`."""
+        file = next(file for file in self._files if file.name == name)
+        places = self._places(file)
+        self._unread_at[name] = places.at(position for position, _ in found)
+        day = file.load_date or self.window.from_date
+        lines = places.lines[self._unread_at[name]].tolist()
+        rows = pa.table(
+            {"line_no": lines, "reason_code": [code for _, code in found]},
+            schema=pa.schema([("line_no", pa.int64()), ("reason_code", pa.string())]),
         )
+        self._insert(BAD_LINES, rows, f"{literal(name)}, date {literal(day)}, line_no, reason_code")
+
+    def _make_shifts(self, files: Sequence[SourceFile]) -> None:
+        """Make the table by which the numbers of records become those of physical lines."""
+        self._session.run(
+            "create or replace temp table line_shift (path varchar, number bigint, ahead bigint)"
+        )
+        for file in files:
+            unread = self._unread_at.get(file.name)
+            if file.odd_lines or unread is not None:
+                none = np.empty(0, np.int64)
+                numbers, ahead = self._places(file).shifts(none if unread is None else unread)
+                rows = pa.table({"number": numbers, "ahead": ahead})
+                self._insert("line_shift", rows, f"{literal(self._path(file))}, number, ahead")
+
+    def _insert(self, table: str, batches: pa.RecordBatchReader | pa.Table, columns: str) -> None:
+        connection = self._session.connection
+        connection.register("batches", batches)
+        try:
+            self._session.run(f"insert into {table} select {columns} from batches")
+        finally:
+            connection.unregister("batches")
 
     def _field(self, name: str) -> str:
         """A column as it is delivered; the words that mean no value become none."""
         words = ", ".join(literal(word) for word in self._set.nulls)
-        field = f"r.{quoted(name)}"
+        field = f"{ROW}.{quoted(name)}"
         return f"case when {field} not in ({words}) then {field} end" if words else field
 
     def _is_header(self) -> str:
         """Whether a record repeats the header."""
-        return " and ".join(f"r.{quoted(name)} = {literal(name)}" for name in self._files[0].header)
+        return " and ".join(
+            f"{ROW}.{quoted(name)} = {literal(name)}" for name in self._files[0].header
+        )
 
     def _make_staged(self, sql: str) -> dict[str, str]:
         """Make the view over the SELECT, which gets the columns that say where a row came from."""
@@ -275,13 +362,15 @@ class FileDelivery:
 
     def _breaking(self, error: duckdb.Error) -> Finding:
         column = re.search(r'Referenced column "([^"]*)"', str(error))
-        name = column.group(1) if column else "a column"
+        sql = self._session.operator.tables[self._table.name].sql
+        name = column.group(1) if column and column.group(1).lower() in sql.lower() else "a column"
         others = f" and {len(self._files) - 1} more" if len(self._files) > 1 else ""
+        known = re.findall(r"\w+", sql)
         return Finding(
             "BREAKING_SCHEMA",
             self._files[0].name + others,
-            f"{self._session.operator.path.name} asks for {name}; the header has "
-            f"{', '.join(self._files[0].header)}. Agree on the change, then change the SELECT.",
+            f"{self._session.operator.path.name} asks for {name}; {header_told(self._files[0].header, known)}"
+            " Agree on the change, then change the SELECT.",
         )
 
     def _parsed(self) -> dict[str, int]:
@@ -299,10 +388,11 @@ class FileDelivery:
     def _unread(self) -> list[tuple[str, int]]:
         """Count the lines that are no row, by file."""
         return self._session.rows(
-            f"""select source_file, count(distinct line) from bad_line
+            f"""select source_file, count(distinct line_byte_position) from bad_line
             join bad_scan using (scan_id, file_id) join delivered on path = file_path group by 1
             union all
-            select source_file, count(*) from {BAD_LINES} where counted group by 1"""
+            select source_file, count(*) from {BAD_LINES} where reason_code = 'REPEATED_HEADER'
+            group by 1"""
         )
 
 
@@ -320,6 +410,14 @@ def in_batches(files: Sequence[SourceFile]) -> list[list[SourceFile]]:
         groups[-1].append(file)
         room -= text
     return groups
+
+
+def _pieces(descriptor: int) -> Iterator[bytes]:
+    """Yield what is in a file in memory, whose place is left alone."""
+    at = 0
+    while piece := os.pread(descriptor, CHUNK, at):
+        at += len(piece)
+        yield piece
 
 
 def _date(day: date | None) -> str:

@@ -33,6 +33,17 @@ INSTANT = (
     r"(Z|[+-](0\d|1[0-5])(:?[0-5]\d)?)?"
 )
 TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
+# The offset at the end of such a text; without one it is the operator's local time.
+OFFSET = r"(Z|[+-]\d\d(:?\d\d)?)$"
+# Days that a record of an operator can be of, and that every reader's client can hold, in UTC and on the
+# operator's clock. Instants may begin on the day before in UTC.
+FIRST_DAY, LAST_DAY = "date '1900-01-01'", "date '9999-12-31'"
+FIRST_INSTANT, AFTER_INSTANT = "timestamp '1899-12-31 00:00:00'", "timestamp '10000-01-01 00:00:00'"
+LAST_SAFE = "timestamp '9999-12-31 00:00:00'"
+# Seconds after the end of a file's day within which its rows may have become known.
+KNOWN_AHEAD_S = 3600
+# Types that have no text of their own: cast to text they would become DuckDB's display form.
+NO_TEXT = ("BLOB", "BIT", "STRUCT", "MAP", "UNION", "INTERVAL", "VARIANT", "GEOMETRY")
 # Shape of a text before it is pseudonymised, and the code of a row that does not have it. One spelling
 # only, because two spellings of one number would become two pseudonyms.
 FORMATS = {"msisdn": (r"\d{7,15}", "BAD_MSISDN")}
@@ -58,6 +69,11 @@ LONG_DIGITS = r"(\d{3})\d{4,}(\d{4})"
 def duckdb_type(column: Column) -> str:
     """Return the DuckDB type of a contract column."""
     return DUCKDB_TYPES.get(column.data_type, column.data_type)
+
+
+def has_text(kind: str) -> bool:
+    """Whether a value of a DuckDB type can be read as text without inventing one."""
+    return not kind.upper().startswith(NO_TEXT) and not kind.endswith("]")
 
 
 @dataclass(frozen=True)
@@ -121,6 +137,8 @@ class Rules:
             if unseen and given.get(column.name, "").upper() == "VARCHAR"
         ]
         self._values: list[str] = []
+        # What stands there of times, before it is known whether it can be.
+        self._read: list[str] = []
         self._checks: list[str] = []
         self._hidden: list[str] = []
         for number, column in enumerate(table.columns):
@@ -128,11 +146,10 @@ class Rules:
         self._add_times()
         key = ",".join(table.key)
         self.duplicate = self._reason("DUP_KEY", key)
-        # Two versions of one thing at one instant: nobody knows which came last. Of two events with one
-        # key the second is a copy that was changed on its way.
-        self.contradiction = (
-            self._reason("AMBIGUOUS_CHANGE", key) if table.is_change_feed else self.duplicate
-        )
+        # Two versions of one thing at one instant: nobody knows which came last. Two events with one key
+        # that differ are parts of one, or two that share a name: neither is a copy of the other.
+        said = "AMBIGUOUS_CHANGE" if table.is_change_feed else "KEY_CONFLICT"
+        self.contradiction = self._reason(said, key)
 
     def checked_sql(self, relation: str, first_day: str, *, looked_for: str | None = None) -> str:
         """Return the SELECT of typed rows with `event_date`, `load_date` and the reason's number.
@@ -172,7 +189,8 @@ class Rules:
             extra.append(f"{self._evidence()} as {EVIDENCE}")
         return f"""
 with given as (select {", ".join([*raws, *given, *kept])} from {relation}),
-typed as (select *, {", ".join(f"{sql} as v{n}" for n, sql in enumerate(self._values))}{unseen} from given),
+read as (select {", ".join(["*", *self._read])} from given),
+typed as (select *, {", ".join(f"{sql} as v{n}" for n, sql in enumerate(self._values))}{unseen} from read),
 dated as (select *, {event} as {EVENT_DATE}, {own_day} as {OWN_DAY} from typed),
 known as (select *, {day} as load_day from dated),
 judged as (select *, cast({self._judgement()} as smallint) as {REASON} from known)
@@ -291,23 +309,52 @@ from judged{wanted}"""
 
     def _date(self, number: int, column: Column, given: str) -> str:
         raw, value = f"r{number}", f"v{number}"
-        if given == "DATE":
-            self._check(f"not isfinite({value})", "BAD_DATE", column)
-            return f"g{number}"
         self._check(f"{raw} is not null and {value} is null", "BAD_DATE", column)
-        guarded = rf"case when regexp_full_match({raw}, '\d{{4}}-\d{{2}}-\d{{2}}') then {raw} end"
-        return f"try_cast({guarded} as date)"
+        read = f"g{number}"
+        if given != "DATE":
+            day = r"\d{4}-\d{2}-\d{2}"
+            guarded = f"case when regexp_full_match({raw}, {literal(day)}) then {raw} end"
+            read = f"try_cast({guarded} as date)"
+        self._read.append(f"{read} as w{number}")
+        return f"case when w{number} between {FIRST_DAY} and {LAST_DAY} then w{number} end"
 
     def _timestamp(self, number: int, column: Column, given: str) -> str:
-        raw, value = f"r{number}", f"v{number}"
-        if given.startswith("TIMESTAMP") or given == "DATE":
-            self._check(f"g{number} is not null and {value} is null", "BAD_DATE", column)
-            return _utc(f"cast(g{number} as timestamptz)")
-        self._check(f"{raw} is not null and {value} is null", "BAD_DATE", column)
+        raw, read = f"r{number}", f"w{number}"
+        typed = given.startswith("TIMESTAMP") or given == "DATE"
+        there = f"g{number}" if typed else raw
+        self._check(f"{there} is not null and v{number} is null", "BAD_DATE", column)
         # Only text of this shape may reach the cast: after a zone's name DuckDB keeps that zone for the
         # rows behind it, and a plain timestamp cast drops the offset.
         guarded = f"case when regexp_full_match({raw}, {literal(INSTANT)}) then {raw} end"
-        return _utc(f"try_cast({guarded} as timestamptz)")
+        instant = (
+            f"cast(g{number} as timestamptz)" if typed else f"try_cast({guarded} as timestamptz)"
+        )
+        self._read.append(f"{_utc(instant)} as {read}")
+        if not typed:
+            moved = f"{self._wall(read)} <> try_cast({raw} as timestamp)"
+            without = f"not regexp_matches({raw}, {literal(OFFSET)})"
+            self._check(self._unless_steady(read, f"{moved} and {without}"), "BAD_DATE", column)
+        elif given.startswith("TIMESTAMP") and "TIME ZONE" not in given:
+            moved = f"{self._wall(read)} <> cast(g{number} as timestamp)"
+            self._check(self._unless_steady(read, moved), "BAD_DATE", column)
+        # The local day is only asked where it can be another one: it is dear.
+        possible = (
+            f"{read} >= {FIRST_INSTANT} and {read} < {AFTER_INSTANT}"
+            f" and ({read} < {LAST_SAFE} or {self._wall(read)} < {AFTER_INSTANT})"
+        )
+        return f"case when {possible} then {read} end"
+
+    def _wall(self, value: str) -> str:
+        """What the operator's clock shows at an instant; a time that it skips comes out as a later one."""
+        return f"cast(make_timestamptz(epoch_us({value})) as timestamp)"
+
+    def _unless_steady(self, value: str, condition: str) -> str:
+        """A condition that only a change of the operator's clock can fulfil, asked only near one."""
+        if self._clock is None:
+            return condition
+        us = f"epoch_us({value})"
+        within = f"{us} >= {self._clock.from_us} and {us} < {self._clock.to_us}"
+        return f"case when {within} then false else {condition} end"
 
     def _boolean(self, number: int, column: Column, given: str) -> str:
         raw = f"r{number}"
@@ -325,8 +372,22 @@ from judged{wanted}"""
         if self.table.max_ahead_s is not None:
             for ahead in self._ahead(event, self.table.max_ahead_s):
                 self._check(ahead, "FUTURE_DATE", event)
+        if self.load_date:
+            known = self.table.column(self.table.load_cursor)
+            self._check(self._after_file(known, KNOWN_AHEAD_S), "FUTURE_DATE", known)
         if self.table.max_age_days is not None:
             self._check(f"{EVENT_DATE} < load_day - {self.table.max_age_days}", "TOO_OLD", event)
+
+    def _after_file(self, known: Column, seconds: int) -> str:
+        """Condition of a row that became known after the day of its file.
+
+        What decides which of two versions is the newer one must not lie in the future: it would hide every
+        change that is to come.
+        """
+        at = f"epoch_us(v{self._numbers[known.name]})"
+        # The day of a file is compared first: days of instants are dear.
+        since = self._day_of(f"{at} - {seconds * 1_000_000 + 1}")
+        return f"{OWN_DAY} > load_day and {since} > load_day"
 
     def _ahead(self, event: Column, seconds: int) -> list[str]:
         """Conditions of an event that is later than its row became known, or than its file's day."""

@@ -16,10 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from keepline.extract import json_lines
 from keepline.extract.operator import FileSet
+from keepline.extract.parquet_pages import unpacked_pages
+from keepline.extract.sql import OWN
 from keepline.extract.verdict import BadFileError
 
 CHUNK = 1 << 18
@@ -28,6 +31,13 @@ UNPACKED_CHUNK = 1 << 20
 # many bytes, is none; deflate itself cannot pass 1032 times.
 TOO_BIG_RATIO, TOO_BIG_BYTES = 200, 64 << 20
 RESERVED = {"load_date", "source_file", "line_no"}
+# No table has more columns; a header of more is no header.
+MOST_COLUMNS = 2_000
+# More of them, and most of a file, are no damage: the file is of another kind.
+MOST_BAD_LINES = 100_000
+# The first bytes of a gzip member, of which the last one says what more its header has; DuckDB knows a name
+# and extra fields, but no comment, checksum or word that it is text.
+GZIP_HEAD, GZIP_KNOWN = 4, 0x08 | 0x04
 # Everything but control characters; bytes of other encodings count as visible here.
 VISIBLE = bytes(set(range(32, 256)) - {127})
 HEAD_BYTES = 1 << 20
@@ -44,6 +54,8 @@ class Scan:
         nul_bytes: a text may hold a NUL byte.
         unseen: it may hold more than visible ASCII characters.
         repeated_header: a record may equal the header.
+        odd_lines: a record may take several lines, or a line be blank.
+        odd_gzip: only Python unpacks it: DuckDB refuses words of a gzip header that the standard has.
         types: types of its columns, where it has any but text.
     """
 
@@ -55,6 +67,8 @@ class Scan:
         self.nul_bytes = False
         self.unseen = False
         self.repeated_header = False
+        self.odd_lines = False
+        self.odd_gzip = False
         self.types: tuple[str, ...] = ()
         self._encoding = encoding
         self._digest = hashlib.sha256()
@@ -75,7 +89,7 @@ class Scan:
     def unpacked(self) -> Iterator[bytes]:
         """Yield the text's bytes, hashing those on disk; several gzip members are one text."""
         packed = self.path.suffix == ".gz"
-        unpacker = zlib.decompressobj(31)
+        members = _Members()
         unpacked = 0
         with self.path.open("rb") as file:
             while block := file.read(CHUNK):
@@ -85,40 +99,41 @@ class Scan:
                     yield block
                     continue
                 try:
-                    while block:
-                        if unpacker.eof:
-                            unpacker = zlib.decompressobj(31)
-                        text = unpacker.decompress(block, UNPACKED_CHUNK)
-                        block = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+                    for text in members.unpack(block):
                         unpacked += len(text)
-                        if unpacked > max(TOO_BIG_BYTES, TOO_BIG_RATIO * self.size):
+                        if unpacked > most_bytes(self.size):
                             raise BadFileError("TOO_BIG", f"{unpacked} bytes and no end.")
-                        if text:
-                            yield text
+                        yield text
                 except zlib.error:
                     raise BadFileError("BAD_GZIP", "Ask for it again.") from None
-        if packed and not unpacker.eof:
+        self.odd_gzip = members.odd
+        if packed and not members.ended:
             raise BadFileError("BAD_GZIP", "It ends too early. Ask for it again.")
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the text line by line, without line ends."""
+        """Yield the text line by line, without line ends; of a line that is too long only its beginning."""
         rest: list[bytes] = []
+        length = 0
         for chunk in itertools.chain(self.unpacked(), [b"\n"]):
             first, *others = chunk.split(b"\n")
-            rest.append(first)
+            if length <= json_lines.LONGEST_LINE:
+                rest.append(first)
+                length += len(first)
             if others:
                 yield b"".join(rest)
                 yield from others[:-1]
-                rest = [others[-1]]
+                rest, length = [others[-1]], len(others[-1])
 
     def _check_names(self, names: list[str]) -> None:
+        if len(names) > MOST_COLUMNS:
+            raise BadFileError("HEADER_MISMATCH", f"It has more than {MOST_COLUMNS} columns.")
         # Names in SQL do not differ by case alone.
         if not all(names) or not names or len({name.lower() for name in names}) < len(names):
             raise BadFileError("HEADER_MISMATCH", "A column has no name, or two have the same.")
-        if any("\ud800" <= mark <= "\udfff" or mark == "\0" for mark in "".join(names)):
+        if any("\ud800" <= mark <= "\udfff" or mark in ("\0", OWN) for mark in "".join(names)):
             raise BadFileError("HEADER_MISMATCH", "A column's name is no text.")
-        if RESERVED & set(names):
-            taken = ", ".join(sorted(RESERVED & set(names)))
+        taken = ", ".join(sorted(RESERVED & {name.lower() for name in names}))
+        if taken:
             raise BadFileError(
                 "HEADER_MISMATCH", f"keepline itself adds {taken}: rename the column."
             )
@@ -131,6 +146,44 @@ class Scan:
             raise BadFileError("WRONG_ENCODING", f"{bad} lines are not {name}. Ask for {name}.")
 
 
+class _Members:
+    """The members of a gzip file, one after the other, and zeros behind the last one.
+
+    Attributes:
+        odd: a header says more than DuckDB reads, or something stands behind the last member.
+        ended: the last member is complete.
+    """
+
+    def __init__(self) -> None:
+        self.odd = False
+        self.ended = False
+        self._padding = False
+        self._head = b""
+        self._unpacker = zlib.decompressobj(31)
+
+    def unpack(self, block: bytes) -> Iterator[bytes]:
+        """Yield the text of the next bytes, in pieces of a bounded size."""
+        while block:
+            if self.ended or self._padding:
+                self.ended = True
+                if not block.strip(b"\0"):
+                    # As gzip itself does: a tape is filled up with zeros.
+                    self._padding = self.odd = True
+                    return
+                if self._padding:
+                    raise zlib.error("a member behind zeros")
+                self._unpacker, self.ended, self._head = zlib.decompressobj(31), False, b""
+            if len(self._head) < GZIP_HEAD:
+                self._head += block[: GZIP_HEAD - len(self._head)]
+                if len(self._head) == GZIP_HEAD and self._head[-1] & ~GZIP_KNOWN:
+                    self.odd = True
+            text = self._unpacker.decompress(block, UNPACKED_CHUNK)
+            self.ended = self._unpacker.eof
+            block = self._unpacker.unused_data if self.ended else self._unpacker.unconsumed_tail
+            if text:
+                yield text
+
+
 class CsvScan(Scan):
     """CSV; counts at the speed of C whatever the text holds. Blank lines are no records."""
 
@@ -138,6 +191,7 @@ class CsvScan(Scan):
         super().__init__(path, encoding)
         self._in_quotes = False
         self._line_ends = 0
+        self._physical_ends = 0
         self._blank_lines = 0
         self._lone_cr = 0
         self._crlf = 0
@@ -176,6 +230,7 @@ class CsvScan(Scan):
         # A last line needs no line end.
         unfinished = 0 if self._last == b"\n" else 1
         self.records = self._line_ends + unfinished - self._blank_lines - 1
+        self.odd_lines = bool(self._blank_lines) or self._physical_ends > self._line_ends
         self.unseen |= self._controls > self._line_ends + self._crlf
         self._check_names(self._names(head))
         if not valid or decoder.getstate()[0]:
@@ -199,6 +254,7 @@ class CsvScan(Scan):
             self._tail = (self._tail + chunk[-len(self._needle) :])[-len(self._needle) :]
 
     def _count(self, chunk: bytes) -> None:
+        self._physical_ends += chunk.count(b"\n")
         # A carriage return at the end waits for what follows it.
         chunk = self._held + chunk
         self._held = b"\r" if chunk.endswith(b"\r") else b""
@@ -259,19 +315,25 @@ class JsonScan(Scan):
             BadFileError: it is damaged, in another encoding, or no line of it is an object.
         """
         names: dict[str, None] = {}
-        good = bad = 0
+        good = bad = none = 0
         self.unseen = self.nul_bytes = True
         for line in self.lines():
             if not line.strip():
                 continue
             self.records += 1
             try:
+                if len(line) > json_lines.LONGEST_LINE:
+                    raise ValueError("too long")
                 names |= dict.fromkeys(json_lines.parsed(line, self._encoding))
                 good += not line.isascii()
             except UnicodeDecodeError:
                 bad += 1
             except ValueError:
-                continue
+                none += 1
+            if len(names) > MOST_COLUMNS:
+                break
+            if none > MOST_BAD_LINES and none * 2 > self.records:
+                raise BadFileError("HEADER_MISMATCH", "Most of its lines are no JSON object.")
         self._refuse_foreign(good, bad)
         if self.records and not names:
             raise BadFileError("HEADER_MISMATCH", "No line is a JSON object.")
@@ -290,17 +352,61 @@ class ParquetScan(Scan):
         self.unseen = self.nul_bytes = True
         for _ in self.unpacked():
             pass
+        bound = most_bytes(self.size)
         try:
             with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
                 self.records = file.metadata.num_rows
                 names = file.schema_arrow.names
                 self.types = tuple(str(kind) for kind in file.schema_arrow.types)
-                read = sum(batch.num_rows for batch in file.iter_batches())
-        except (pa.ArrowException, OSError, ValueError):
+                if len(names) > MOST_COLUMNS:
+                    self._check_names(names)
+                if (
+                    self.records * max(len(names), 1) > bound
+                    or unpacked_pages(self.path, file) > bound
+                ):
+                    raise BadFileError("TOO_BIG", f"{self.records} rows in {self.size} bytes.")
+            read = self._read_pages(bound)
+        except (pa.ArrowException, OSError, ValueError, IndexError):
             raise BadFileError("BAD_PARQUET", "Ask for it again.") from None
         if read != self.records:
             raise BadFileError("BAD_PARQUET", f"It holds {read} of {self.records} rows.")
         self._check_names(names)
+
+    def _read_pages(self, bound: int) -> int:
+        """Read every page, texts by their dictionaries, and return the rows.
+
+        A text that stands once may be meant a million times: what it takes in memory is summed, not made.
+        """
+        with pq.ParquetFile(self.path) as plain:
+            texts = [
+                field.name
+                for field in plain.schema_arrow
+                if pa.types.is_string(field.type) or pa.types.is_binary(field.type)
+            ]
+        rows = meant = 0
+        options = {"page_checksum_verification": True, "read_dictionary": texts}
+        with pq.ParquetFile(self.path, **options) as file:
+            for batch in file.iter_batches():
+                rows += batch.num_rows
+                meant += sum(_text_bytes(column) for column in batch.columns)
+                if meant > bound:
+                    raise BadFileError("TOO_BIG", f"{rows} rows and no end.")
+        return rows
+
+
+def _text_bytes(column: pa.Array) -> int:
+    """What the texts of a column take when each row has its own."""
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary)
+    if (pc.max(lengths).as_py() or 0) > json_lines.LONGEST_LINE:
+        raise BadFileError("TOO_BIG", "A text in it is longer than a record may be.")
+    return int(pc.sum(pc.take(lengths, column.indices)).as_py() or 0)
+
+
+def most_bytes(size: int) -> int:
+    """Return what a file of a size may unpack to."""
+    return max(TOO_BIG_BYTES, TOO_BIG_RATIO * size)
 
 
 def scan(path: Path, files: FileSet) -> Scan:

@@ -13,14 +13,16 @@ import duckdb
 
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError, UsageError
 from keepline.extract import database
-from keepline.extract.database import Database
+from keepline.extract.database import Database, rows_are_hidden
 from keepline.extract.mysql import MySQL
 from keepline.extract.operator import Operator
 from keepline.extract.postgres import Postgres
 from keepline.extract.rules import SteadyClock
 from keepline.extract.sql import literal as literal
+from keepline.extract.sql import path_literal as path_literal
 from keepline.extract.sql import quoted as quoted
 from keepline.extract.sqlite import SQLite
+from keepline.landed_files import exact
 from keepline.settings import Settings
 from keepline.window import Window
 
@@ -41,6 +43,12 @@ TOO_SLOW = re.compile(
     r" (statement )?execution time|query execution was interrupted",
     re.IGNORECASE,
 )
+# What PostgreSQL says of a table whose rows are not all for this login.
+HIDDEN_ROWS = re.compile(r"affected by row-level security policy for table \"([^\"]*)\"")
+# Where text is that was decoded into memory.
+MEMORY_FILES = "/proc/self/fd"
+# The only setting that a locked DuckDB may still change; PostgreSQL alone knows it.
+TEXT_PROTOCOL = "pg_use_text_protocol"
 # Errors of values, whose text quotes the value.
 VALUE_ERRORS = (
     duckdb.ConversionException,
@@ -68,17 +76,48 @@ class Session:
         self.settings = settings
         self.operator = operator
         self._attached: dict[str, str] = {}
-        self.connection = duckdb.connect(
+        self._locked = False
+        self.connection = self._open()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        settings = self.settings
+        connection = duckdb.connect(
             config={
                 "threads": settings.compute_threads,
                 "memory_limit": settings.compute_memory_limit,
                 "temp_directory": "",
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
+                "allow_community_extensions": False,
+                "python_enable_replacements": False,
             }
         )
         # Instants without an offset are the operator's local time; days are its local days.
-        self.connection.execute(f"set TimeZone = {literal(settings.timezone)}")
+        connection.execute(f"set TimeZone = {literal(settings.timezone)}")
+        return connection
+
+    def _open_again(self) -> None:
+        """What is locked stays locked: other sources need another DuckDB."""
+        self.connection.close()
+        self._attached, self._locked = {}, False
+        self.connection = self._open()
+
+    def _lock(self) -> None:
+        """From now on nothing is reached but what is attached, and files below the file's folders.
+
+        The parser has read the operator's SELECT, and this holds even where it was mistaken.
+        """
+        folders = [MEMORY_FILES]
+        for name in self.operator.files:
+            with contextlib.suppress(UsageError):
+                folder = str(self.operator.folder(name))
+                folders += {folder, exact(folder)}
+        listed = ", ".join(literal(folder) for folder in folders)
+        self.run(f"set allowed_directories = [{listed}]")
+        self.run("set enable_external_access = false")
+        self.run(f"set allowed_configs = [{literal(TEXT_PROTOCOL)}]")
+        self.run("set lock_configuration = true")
+        self._locked = True
 
     def __enter__(self) -> Session:
         return self
@@ -113,18 +152,28 @@ class Session:
         return SteadyClock(from_us, to_us, least) if least == most else None
 
     def attach(self, table: str) -> None:
-        """Attach the databases that a table's SELECT names, read-only.
+        """Attach the databases that a table's SELECT names, read-only, and close the door behind them.
+
+        What was staged before is gone when other databases are needed.
 
         Raises:
             SourceUnavailableError: a database cannot be reached or refuses the login.
             UsageError: its variable is not set or holds no connection string.
         """
-        for name in self.operator.connections_of(table):
+        wanted = self.operator.connections_of(table)
+        if self._locked and self._attached.keys() >= set(wanted):
+            return
+        if self._locked:
+            self._open_again()
+        for name in wanted:
             self.attach_database(name)
+        self._lock()
 
     def attach_database(self, name: str) -> str:
         """Attach one database, once, and return its place; see `attach`."""
         if name not in self._attached:
+            if self._locked:
+                self._open_again()
             dsn = self.operator.environment(self.operator.connections[name].dsn_env)
             self._attached[name] = self.database(name).attach(self, name, dsn)
         return self._attached[name]
@@ -191,7 +240,7 @@ class Session:
         Raises:
             SourceUnavailableError: the connection was lost; running again may do.
             BadDataError: a file that the SELECT names is not there.
-            UsageError: the SELECT is wrong.
+            UsageError: the SELECT is wrong, or the login does not see every row.
         """
         try:
             yield
@@ -204,15 +253,37 @@ class Session:
                 places = "; ".join(self._attached.values()) or "the source"
                 raise SourceUnavailableError(f"{where}: lost the connection to {places}") from None
             if "No files found" in text:
-                raise BadDataError(f"{where}: {without_values(error)}") from None
-            raise UsageError(f"{where}: {without_values(error)}") from None
+                raise BadDataError(f"{where}: {self.told(table, error)}") from None
+            if hidden := HIDDEN_ROWS.search(text):
+                raise UsageError(f"{where}: {rows_are_hidden(hidden[1])}") from None
+            raise UsageError(f"{where}: {self.told(table, error)}") from None
+
+    def told(self, table: str, error: duckdb.Error) -> str:
+        """Return what an error says, without what stands in a file."""
+        source = self.operator.tables[table]
+        return without_values(error, None if source.file is None else source.sql)
 
 
-def without_values(error: duckdb.Error) -> str:
-    """Return the first paragraph of an error text with values and connection strings taken out."""
+def without_values(error: duckdb.Error, known: str | None = None) -> str:
+    """Return the first paragraph of an error text with values and connection strings taken out.
+
+    Args:
+        error: of DuckDB.
+        known: text whose words may be quoted, where others could be those of a file; None where only names
+            of a database can be quoted.
+    """
     text = str(error).split("\n\n")[0].split("\nLINE")[0]
     text = re.sub(r' at "[^"]*(host|password|dbname)=[^"]*"', "", text)
-    if isinstance(error, VALUE_ERRORS) and "No files found" not in text:
-        text = re.sub(r"'[^']*'|\"[^\"]*\"", "<value>", text)
+    is_value = isinstance(error, VALUE_ERRORS) and "No files found" not in text
+    if known is not None:
+        # Names of a header that are like the one that was looked for.
+        text = re.split(r"\n\s*(?:Candidate|Did you mean)", text)[0]
+
+    def shown(quote: re.Match[str]) -> str:
+        foreign = known is not None and quote[0][1:-1].lower() not in known.lower()
+        return "<value>" if is_value or (foreign and "No files found" not in text) else quote[0]
+
+    text = re.sub(r"'[^']*'|\"[^\"]*\"", shown, text)
+    if is_value:
         text += "; leave casting to keepline, which sets such rows aside with a reason"
     return " ".join(re.sub(r"\d{7,}", "<digits>", text).split())

@@ -64,7 +64,7 @@ class SQLite(Database):
 
     def own_words(self, name: str, sql: str) -> str | None:
         """Strip the catalogue; None when a cast or an instant would mean something else."""
-        return None if AMBIGUOUS.search(sql) else re.sub(rf"\b{name}\.", "", sql)
+        return None if AMBIGUOUS.search(sql) else super().own_words(name, sql)
 
     def asked(self, name: str, sql: str) -> str:
         """Return the SELECT that has SQLite run a statement."""

@@ -16,11 +16,18 @@ from keepline import lease
 from keepline.contract import Column, Table
 from keepline.errors import OutOfRoomError, SourceUnavailableError
 from keepline.extract import pseudonyms
-from keepline.extract.aside import BATCH_ROWS, mark_duplicates, spans, write_quarantine
+from keepline.extract.aside import (
+    BATCH_ROWS,
+    frequent_codes,
+    mark_duplicates,
+    spans,
+    write_quarantine,
+)
 from keepline.extract.delivery import (
     BAD_LINES,
     STAGED,
     Delivery,
+    FileReadError,
     UnreadableError,
     measures_of,
 )
@@ -34,6 +41,7 @@ from keepline.extract.landing import (
     Partitions,
     landed_schema,
 )
+from keepline.extract.own_files import own_folders
 from keepline.extract.query import QueryDelivery
 from keepline.extract.records import in_batches
 from keepline.extract.registry import Registry
@@ -96,13 +104,18 @@ class TableExtract:
                 delivery = waiting.pop(0)
                 try:
                     self._take(delivery, landing, quarantine, vault)
-                except duckdb.OutOfMemoryException:
+                except (duckdb.OutOfMemoryException, MemoryError):
                     waiting[:0] = self._smaller(delivery)
                 except TooSlowError:
                     halves = delivery.halves()
                     if not halves:
                         raise
                     waiting[:0] = halves
+                except FileReadError as error:
+                    halves = delivery.halves()
+                    waiting[:0] = halves
+                    if not halves:
+                        self._hold(error.finding, delivery)
                 except UnreadableError as error:
                     self._hold(error.finding, delivery)
             self._refuse_changed_files()
@@ -138,7 +151,11 @@ class TableExtract:
         if session.operator.tables[table.name].file is None:
             return [QueryDelivery(session, table, self._window)]
         found = find_files(
-            session.operator, table.name, self._window.days(), self._settings.compute_threads
+            session.operator,
+            table,
+            self._window.days(),
+            self._settings.compute_threads,
+            own_folders(self._settings),
         )
         self._notes += found.notes
         for finding in [*found.findings, *self._registry.findings(table.name, found.files)]:
@@ -168,7 +185,14 @@ class TableExtract:
 
     def _smaller(self, delivery: Delivery) -> Sequence[Delivery]:
         halves = delivery.halves()
-        if not halves:
+        if not halves and self._files:
+            # One file is too much: the others land all the same.
+            limit = self._settings.compute_memory_limit
+            found = f"It does not fit into {limit}. If it is right, raise KEEPLINE_COMPUTE_MEMORY_LIMIT."
+            file = delivery.source(delivery.days[0])["file"]
+            day = None if delivery.load_date is None else delivery.days[0]
+            self._hold(Finding("TOO_BIG", file, found, day), delivery)
+        elif not halves:
             raise OutOfRoomError(
                 f"the memory is full: the rows of one day of {self._table.name} do not fit into "
                 f"{self._settings.compute_memory_limit}: raise KEEPLINE_COMPUTE_MEMORY_LIMIT"
@@ -191,7 +215,7 @@ class TableExtract:
                 clock=session.steady_clock(delivery.window),
             )
             reach("extract.read")
-            with session.translated(table.name):
+            with delivery.reading():
                 self._check(delivery, rules, CHECKED)
                 delivery.bad_lines()
             cursor = "own_day" if delivery.load_date is None else LOAD_DAY
@@ -257,7 +281,7 @@ class TableExtract:
         bad_lines = dict(session.rows(f"select {LOAD_DAY}, count(*) from {BAD_LINES} group by 1"))
         if not bad_rows and not bad_lines:
             return
-        with session.translated(self._table.name):
+        with delivery.reading():
             delivery.look_again(sorted({*bad_rows, *bad_lines}))
             key = ", ".join(quoted(name) for name in self._table.key)
             again = f"{REASON} in ({rules.duplicate}, {rules.contradiction})"
@@ -270,6 +294,10 @@ class TableExtract:
                 f"{self._table.name}: its files changed while they were read: run again"
             )
         name = self._table.name
+        for column, codes in frequent_codes(session, LOOKED, rules).items():
+            told = ", ".join(f"{code} ({rows} rows)" for code, rows in codes.items())
+            mend = "Ask what it means, then map it in the SELECT or add it to the contract."
+            self._notes.append(Finding("NEW_CODE", name, f"{column}: {told}. {mend}"))
         for day, code, rows in write_quarantine(session, name, LOOKED, rules, quarantine):
             days.setdefault(day, _Day()).quarantined[code] = rows
 

@@ -47,7 +47,8 @@ ROW_REASONS: dict[str, str] = {
     "BAD_ID": "not the number of a resident identity card: its digits, day of birth or check digit",
     "FUTURE_DATE": "it happened after it became known",
     "TOO_OLD": "it happened before the operator's records begin",
-    "DUP_KEY": "another row of the same load date has the same key",
+    "DUP_KEY": "an equal row of the same load date landed",
+    "KEY_CONFLICT": "another row of the same load date has the same key and says something else",
     "AMBIGUOUS_CHANGE": "another version of the same instant says something else",
     "REPEATED_HEADER": "the header again, among the records",
     "COLUMN_COUNT": "the line has too few or too many columns",
@@ -67,6 +68,7 @@ HOLD_REASONS: dict[str, str] = {
     "SHORT_FILE": "the file holds another number of records than its manifest says",
     "BAD_GZIP": "the file is damaged",
     "BAD_PARQUET": "the Parquet file is damaged",
+    "BAD_FILE": "something in the file stops the reading",
     "BAD_MANIFEST": "the manifest is missing, unreadable or does not describe the file",
     "BAD_PATH": "the file is a link or an archive, or lies outside its folder",
     "TOO_BIG": "the file unpacks to far more than such files hold",
@@ -75,7 +77,7 @@ HOLD_REASONS: dict[str, str] = {
     "WRONG_ENCODING": "the file is not in the encoding that was agreed",
     "MIXED_LINE_ENDS": "some lines end in CR LF and some in LF",
     "HEADER_MISMATCH": "the header is not one that can be read",
-    "BREAKING_SCHEMA": "a column that is needed is not in the header",
+    "BREAKING_SCHEMA": "a column that is needed is not there, or is of another kind",
     "WRONG_DAY": "most records belong to another day",
     "SUM_MISMATCH": "the amounts do not add up to what the source says",
     "UNBALANCED": "the records counted at the source are not those that arrived",
@@ -85,6 +87,7 @@ HOLD_REASONS: dict[str, str] = {
 # Codes of what the owner is told although it lands.
 NOTES: dict[str, str] = {
     "NEW_COLUMN": "the header has a column that the operator file does not know",
+    "NEW_CODE": "many rows hold a code that the contract does not know",
     "STRAY_FILE": "a file beside it that no table reads",
 }
 

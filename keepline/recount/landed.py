@@ -200,7 +200,7 @@ def _quarantined(
             if (file := path / QUARANTINE).exists():
                 try:
                     row = duck.execute(
-                        "select num_rows from parquet_file_metadata(?)", [str(file)]
+                        "select num_rows from parquet_file_metadata(?)", [_exact(file)]
                     ).fetchone()
                 except duckdb.Error:
                     row = None
@@ -245,7 +245,7 @@ def _check_files(settings: Settings, landed: Landed, hop: Hop) -> list[Key]:
 def _rows_in(path: Path) -> str:
     try:
         row = duckdb.execute(
-            "select num_rows from parquet_file_metadata(?)", [str(path)]
+            "select num_rows from parquet_file_metadata(?)", [_exact(path)]
         ).fetchone()
     except duckdb.Error:
         row = None
@@ -264,10 +264,12 @@ def _read_rows(
     folder = settings.landing_dir / table.name
     found: dict[date, dict[str, int]] = {}
     if days:
-        files = [str(folder / f"{LOAD_DATE}={day}" / PART) for day in days]
+        # In a path nothing is a pattern, and nothing is data but the day in the folder that keepline named.
+        files = [_exact(folder / f"{LOAD_DATE}={day}" / PART) for day in days]
+        of_day = f"cast(left(right(part_path, {len(PART) + 11}), 10) as date)"
         query = (
-            f"select {LOAD_DATE}, {figures_sql(table)} from read_parquet(?, hive_partitioning = true,"  # noqa: S608
-            f" hive_types = {{'{LOAD_DATE}': date}}) group by 1"
+            f"select {of_day}, {figures_sql(table)} from read_parquet(?, hive_partitioning = false,"  # noqa: S608
+            " filename = 'part_path') group by 1"
         )
         try:
             rows = duck.execute(query, [files]).fetchall()
@@ -286,6 +288,11 @@ def _read_rows(
         if told:
             again = f"keepline extract {over(day)} --table {table.name}"
             hop.differences.append(Difference(hop.name, table.name, day, told, again))
+
+
+def _exact(path: Path) -> str:
+    """The pattern that means this one file."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", str(path))
 
 
 def _tell(contract: Contract, landed: Landed, source: Hop, landing: Hop) -> None:

@@ -1,0 +1,26 @@
+"""Keepline's own files, which nobody may deliver under another name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from keepline.settings import Settings
+
+
+def own_folders(settings: Settings) -> list[Path]:
+    """Return the folders that hold keys and passwords."""
+    return [settings.home / "secrets", Path("/run/secrets")]
+
+
+def is_own_file(path: Path, own: Iterable[Path]) -> bool:
+    """Whether a file is one of keepline's own under another name, such as a hard link to a key file.
+
+    Args:
+        path: the file.
+        own: folders that hold keepline's own files.
+    """
+    if not path.is_file() or path.stat().st_nlink == 1:
+        return False
+    files = (file for folder in own if folder.is_dir() for file in folder.iterdir())
+    return any(path.samefile(file) for file in files if file.is_file())

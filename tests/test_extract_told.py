@@ -1,0 +1,305 @@
+"""What is said of a file: shapes and counts, never its text; and an error of a file holds that file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import struct
+import zlib
+from datetime import timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from extract_source import DAY, RECHARGE_HEADER, Extraction, put, recharge, recharges
+
+from keepline.extract import IncompleteError
+from keepline.window import Window
+
+BEFORE = DAY - timedelta(days=1)
+SECRETS = ("13900001001", "13800002001", "Li Lei", "李雷", "0123456789abcdef")
+FIRST_RECORD = "U1,13900001001,13800002001,Li Lei 1,2026-06-30 10:00:01"
+PERSONAL_HEADERS = [
+    "13900001001,Li Lei,李雷,x,y",
+    "id,line,made,13900001001,Li Lei",
+    f"{RECHARGE_HEADER},13900001001,Li Lei",
+    "id,line,made,face,paid,id",
+    "0123456789abcdef",
+]
+
+
+@pytest.fixture
+def extraction(settings, tmp_path, monkeypatch):
+    return Extraction(settings, tmp_path, monkeypatch)
+
+
+def told(extraction, window=DAY) -> str:
+    """Everything that a run says of what it held and noted."""
+    try:
+        results = extraction.run(window).values()
+        said = ""
+    except IncompleteError as error:
+        results, said = error.results, str(error)
+    return said + "".join(str(f) for r in results for f in (*r.findings, *r.notes))
+
+
+def with_columns(extraction):
+    text = extraction.operator_file.read_text()
+    listed = text.replace("file: recharge", f"file: recharge\n    columns: [{RECHARGE_HEADER}]")
+    extraction.operator_file.write_text(listed)
+
+
+@pytest.mark.parametrize("columns", [True, False])
+@pytest.mark.parametrize("header", PERSONAL_HEADERS)
+def test_no_word_of_a_header_that_nobody_knows_is_said(extraction, header, columns):
+    recharges(extraction)
+    if columns:
+        with_columns(extraction)
+    row = ",".join("1" for _ in header.split(","))
+    put(extraction.drops, f"{DAY}/recharge.csv", header, row)
+
+    said = told(extraction)
+
+    assert [word for word in SECRETS if word in said] == []
+
+
+@pytest.mark.parametrize("columns", [True, False])
+def test_a_first_record_in_place_of_a_header_is_not_said_but_guessed_at(extraction, columns):
+    recharges(extraction)
+    if columns:
+        with_columns(extraction)
+    put(extraction.drops, f"{DAY}/recharge.csv", FIRST_RECORD, FIRST_RECORD)
+
+    said = told(extraction)
+
+    assert "BREAKING_SCHEMA" in said
+    assert "it has 5 columns, none of them is known: is the header missing?" in said
+    assert [word for word in (*SECRETS, "U1") if word in said] == []
+
+
+def test_a_new_column_is_told_by_its_place_and_by_name_when_the_contract_has_the_word(extraction):
+    recharges(extraction)
+    with_columns(extraction)
+    header = f"{RECHARGE_HEADER},channel_code,Li Lei"
+    put(extraction.drops, f"{DAY}/recharge.csv", header, f"{recharge(1)},web,x")
+
+    said = told(extraction)
+
+    assert "NEW_COLUMN" in said
+    assert "column 6 (channel_code), 7 of 7" in said
+    assert "Li Lei" not in said
+
+
+def test_a_hard_link_to_a_key_of_keeplines_is_not_read(extraction):
+    key = extraction.settings.home / "secrets" / "keepline_vault_key"
+    put(key.parent, key.name, RECHARGE_HEADER, recharge(1, line="0123456789abcdef"))
+    recharges(extraction)
+    (extraction.drops / str(DAY)).mkdir()
+    os.link(key, extraction.drops / str(DAY) / "recharge.csv")
+
+    said = told(extraction)
+
+    assert "BAD_PATH" in said
+    assert "0123456789abcdef" not in said
+    assert extraction.landed("recharge") == []
+
+
+@pytest.mark.parametrize(
+    ("lists", "code"),
+    [
+        ({"date": "Li Lei 13900001001"}, "BAD_MANIFEST"),
+        ({"date": str(DAY), "files": [{"name": "Li Lei 13900001001"}]}, "MISSING_FILE"),
+    ],
+)
+def test_no_word_of_a_manifest_is_said(extraction, lists, code):
+    recharges(extraction)
+    text = extraction.operator_file.read_text()
+    extraction.operator_file.write_text(
+        text.replace("format: csv", 'manifest: "{date}/manifest.json"')
+    )
+    put(extraction.drops, f"{DAY}/recharge.csv", RECHARGE_HEADER, recharge(1))
+    put(extraction.drops, f"{DAY}/Li Lei 13900001001.csv", "x")
+    manifest = {"files": [], **lists}
+    (extraction.drops / str(DAY) / "manifest.json").write_text(json.dumps(manifest))
+
+    said = told(extraction)
+
+    assert code in said or "UNKNOWN_FILE" in said
+    assert [word for word in SECRETS if word in said] == []
+
+
+CODES = """
+name: demo
+description: lines, a file a day
+files:
+  drops: {path_env: KEEPLINE_DEMO_DROPS, layout: "{date}/{file}.csv"}
+tables:
+  subscription:
+    file: sub
+    sql: |
+      select
+          id as subscription_id, id as customer_id, 'B' as brand_code, 'postpaid' as payment_type,
+          '2020-01-01 00:00:00' as activated_at, status as status_code, changed as status_at,
+          changed as updated_at
+      from records
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "rows", "is_told"),
+    [
+        ("on_hold", 12, True),
+        ("HOLD2", 12, True),
+        ("on_hold", 3, False),
+        ("Li Lei", 12, False),
+        ("Smith", 12, False),
+        ("李雷", 12, False),
+        ("13900001001", 12, False),
+        ("lei@example.com", 12, False),
+        ("12 High Street", 12, False),
+        ("x" * 33, 12, False),
+    ],
+)
+def test_a_code_that_many_rows_hold_is_named_so_that_people_can_map_it(
+    extraction, status, rows, is_told
+):
+    extraction.operator_file.write_text(CODES)
+    lines = [f"S{n},{status},{DAY} 09:00:00" for n in range(rows)]
+    put(extraction.drops, f"{DAY}/sub.csv", "id,status,changed", *lines)
+
+    said = told(extraction)
+
+    assert (status in said) == is_told
+    assert ("NEW_CODE" in said) == is_told
+    assert (f"status_code: {status} ({rows} rows)" in said) == is_told
+
+
+# -- an error of a file holds that file ------------------------------------------------------------
+
+
+def member(text: bytes, flags: int, extra: bytes = b"") -> bytes:
+    """A member of gzip with words in its header that Python's writer does not make."""
+    head = b"\x1f\x8b\x08" + bytes([flags]) + b"\0\0\0\0\0\xff" + extra
+    if flags & 0x02:
+        head += struct.pack("<H", zlib.crc32(head) & 0xFFFF)
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+    return (
+        head
+        + packer.compress(text)
+        + packer.flush()
+        + struct.pack("<LL", zlib.crc32(text), len(text))
+    )
+
+
+TEXT = "".join(f"{line}\n" for line in [RECHARGE_HEADER, *map(recharge, range(40))]).encode()
+PACKED = {
+    "that it is text": member(TEXT, 0x01),
+    "a checksum of the header": member(TEXT, 0x02),
+    "extra fields": member(TEXT, 0x04, b"\x02\x00ab"),
+    "a name": member(TEXT, 0x08, b"sms.csv\0"),
+    "a comment": member(TEXT, 0x10, b"made by hand\0"),
+    "all of it": member(TEXT, 0x1F, b"\x02\x00absms.csv\0made by hand\0"),
+    "a second member that says more": member(TEXT[:70], 0) + member(TEXT[70:], 0x10, b"two\0"),
+    "zeros behind": gzip.compress(TEXT) + b"\0" * 600,
+}
+
+
+@pytest.mark.parametrize("content", PACKED.values(), ids=list(PACKED))
+def test_a_gzip_file_may_say_in_its_header_whatever_the_standard_knows(extraction, content):
+    recharges(extraction, "{date}/{file}.csv.gz")
+    put(extraction.drops, f"{DAY}/recharge.csv.gz").write_bytes(content)
+
+    assert extraction.run()["recharge"].rows == 40
+
+
+def test_text_that_is_called_gzip_is_told_so(extraction):
+    recharges(extraction, "{date}/{file}.csv.gz")
+    put(extraction.drops, f"{DAY}/recharge.csv.gz").write_bytes(TEXT)
+
+    assert "It is not gzip at all, but its name ends in .gz." in told(extraction)
+
+
+def test_something_behind_a_gzip_file_is_damage(extraction):
+    recharges(extraction, "{date}/{file}.csv.gz")
+    put(extraction.drops, f"{DAY}/recharge.csv.gz").write_bytes(gzip.compress(TEXT) + b"\0\0x")
+
+    assert extraction.held() == ["BAD_GZIP"]
+
+
+def test_a_file_that_stops_the_reading_holds_its_day_and_the_others_land(extraction):
+    # Given three days, and in the second one a text that the SELECT's own cast cannot take
+    sql = (
+        "select id as recharge_id, line as subscription_id, made as recharged_at, cast(face as integer) as"
+        " face_amt, paid as paid_amt, false as reversed_flag from records"
+    )
+    recharges(extraction, sql=sql)
+    days = [DAY - timedelta(days=n) for n in (2, 1, 0)]
+    for day in days:
+        face = "13900001001 Li Lei" if day == BEFORE else "50"
+        put(
+            extraction.drops,
+            f"{day}/recharge.csv",
+            RECHARGE_HEADER,
+            recharge(day.day, day, face=face),
+        )
+    window = Window(days[0], DAY + timedelta(days=1))
+
+    with pytest.raises(IncompleteError) as raised:
+        extraction.run(window)
+
+    assert [(f.code, f.load_date) for f in raised.value.findings] == [("BAD_FILE", BEFORE)]
+    assert "leave casting to keepline" in str(raised.value)
+    assert [word for word in SECRETS if word in str(raised.value)] == []
+    assert extraction.landed("recharge", "recharge_id") == [("R28",), ("R30",)]
+
+
+def test_texts_of_parquet_without_their_mark_are_texts(extraction):
+    recharges(extraction, "{date}/{file}.parquet", "parquet")
+    values = [
+        ["R1", "R2"],
+        ["东店", "O'Brien é"],
+        [f"{DAY} 09:00:00"] * 2,
+        ["5.00"] * 2,
+        ["4.90"] * 2,
+    ]
+    columns = [pa.array([text.encode() for text in column], pa.binary()) for column in values]
+    path = put(extraction.drops, f"{DAY}/recharge.parquet")
+    pq.write_table(pa.table(columns, names=RECHARGE_HEADER.split(",")), path)
+
+    extraction.run()
+
+    assert extraction.landed("recharge", "subscription_id, paid_amt::varchar") == [
+        ("东店", "4.90"),
+        ("O'Brien é", "4.90"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([[1, 2]]),
+        pa.array([{"a": 1}]),
+        pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
+    ],
+    ids=["a list", "a struct", "a map"],
+)
+def test_a_type_without_a_text_of_its_own_holds_the_file(extraction, column):
+    recharges(extraction, "{date}/{file}.parquet", "parquet")
+    path = put(extraction.drops, f"{DAY}/recharge.parquet")
+    text = [pa.array([v]) for v in ("R1", f"{DAY} 09:00:00", "5.00", "4.90")]
+    pq.write_table(pa.table([text[0], column, *text[1:]], names=RECHARGE_HEADER.split(",")), path)
+
+    said = told(extraction)
+
+    assert "BREAKING_SCHEMA recharge" in said
+    assert "subscription_id (" in said
+
+
+def test_bytes_that_are_no_text_hold_the_file(extraction):
+    recharges(extraction, "{date}/{file}.parquet", "parquet")
+    path = put(extraction.drops, f"{DAY}/recharge.parquet")
+    columns = [pa.array([v], pa.binary()) for v in (b"R1", b"\xff\xfe", b"x", b"5.00", b"4.90")]
+    pq.write_table(pa.table(columns, names=RECHARGE_HEADER.split(",")), path)
+
+    assert extraction.held() == ["BAD_FILE"]
