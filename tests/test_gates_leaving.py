@@ -115,14 +115,6 @@ BROKEN = {
         "update marts.mart_pareto_month set revenue_share_top20 = 1.1 where province_code = 'GD'",
         ("pareto_month", "revenue_share_top20"),
     ),
-    "an ended month that RFM lacks": (
-        "delete from marts.mart_rfm_month where month_start = '2026-05-01'",
-        ("subscriber_movement", "rfm_off_closing"),
-    ),
-    "an ended month that Pareto lacks": (
-        "delete from marts.mart_pareto_month where month_start = '2026-05-01'",
-        ("subscriber_movement", "no_pareto"),
-    ),
     "a coverage that says nothing": (
         "update marts.mart_coverage set mart_coverage = 'so so' where mart_name like '%rfm%'",
         ("coverage", "coverage is full, partial or empty"),
@@ -150,10 +142,6 @@ BROKEN_ALONE = {
     "a negative count": (
         f"update {MOVEMENT} set churn = -1, closing = opening + 1 where month_start = '2026-06-01'",
         ("subscriber_movement", "no count is negative"),
-    ),
-    "a month that the movement lacks": (
-        f"update {MOVEMENT} set month_start = '2026-04-01' where month_start = '2026-05-01'",
-        ("subscriber_movement", "no_movement"),
     ),
 }
 
@@ -306,6 +294,30 @@ def test_a_mart_that_is_empty_without_need_is_found(postgres, tmp_path, name):
     _, results = audit(empty)
 
     assert failed(results, ("coverage", "rows_expected"))
+
+
+@pytest.mark.parametrize(
+    ("sql", "column"),
+    [
+        ("delete from marts.mart_rfm_month where month_start = '2026-05-01'", "rfm_off_closing"),
+        ("delete from marts.mart_pareto_month where month_start = '2026-06-01'", "no_pareto"),
+        (
+            f"insert into {MOVEMENT} by name select * replace (date '2026-03-01' as month_start)"
+            f" from {MOVEMENT} where month_start = '2026-05-01'",
+            "no_movement",
+        ),
+    ],
+    ids=["rfm", "pareto", "movement"],
+)
+def test_a_month_that_was_never_written_is_found(postgres, tmp_path, sql, column):
+    postgres.ensure_database(f"test_month_{column}")
+    dsn = postgres.dsn(f"test_month_{column}")
+    world = World(Settings(home=tmp_path, store_dsn=dsn, **SECRETS))
+    world.project.run(sql)
+
+    _, results = audit(world)
+
+    assert failed(results, ("subscriber_movement", column))
 
 
 def test_empty_inputs_that_coverage_admits_are_no_failure(published):
