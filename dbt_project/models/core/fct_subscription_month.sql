@@ -180,7 +180,7 @@ described as (
 
     left join subscriptions as opening
         on
-            -- With the flag as a condition of its own DuckDB compares every line with every other.
+            -- With the flag as a condition of its own every line is compared with every other.
             case when base.opening_flag then base.subscription_id end = opening.subscription_id
             and months.opening_date >= opening.described_from
             and months.opening_date < opening.described_to
