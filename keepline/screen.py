@@ -46,7 +46,7 @@ HAS_EARLIER = """
         where r.status = 'published'
     )
 """
-EXAMPLE_QUERY = "select risk_tier, count(*) from mart.churn_risk_latest group by 1"
+EXAMPLE_QUERY = "select risk_tier, tier_rule_id, count(*) from mart.churn_risk_latest group by 1, 2"
 MOST_FAILED = 10
 MOST_REASONS = 8
 DONE = "done"

@@ -25,7 +25,8 @@ from report_store import (
 
 from keepline import release, store
 from keepline.errors import UsageError
-from keepline.report import write_report
+from keepline.report import worth, write_report
+from keepline.report.rows import RfmBand
 from keepline.settings import Settings
 
 
@@ -559,3 +560,19 @@ def test_marts_are_read_with_the_rights_of_bi_reader(settings: Settings) -> None
 
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="pareto_month"):
         write_report(settings, release_id)
+
+
+def test_payment_types_with_bands_of_their_own_are_told_apart():
+    bands = [
+        RfmBand("postpaid", 5, 0, 1, has_silent=False),
+        RfmBand("postpaid", 4, 2, 6, has_silent=False),
+        RfmBand("prepaid", 5, 0, 1, has_silent=False),
+        RfmBand("prepaid", 4, 2, 3, has_silent=False),
+    ]
+
+    said = worth._bands(bands)
+
+    assert said == (
+        "Recency of postpaid lines, by the last use: 5: 0 to 1 day ago; 4: 2 to 6 days ago. "
+        "Recency of prepaid lines, by the last use: 5: 0 to 1 day ago; 4: 2 to 3 days ago."
+    )

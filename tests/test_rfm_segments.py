@@ -26,7 +26,7 @@ from keepline.window import Window
 
 LAST = date(2026, 6, 30)
 DECEMBER = date(2025, 12, 31)
-KEEPERS = ("CHAMPIONS", "LOYAL", "POTENTIAL_LOYALIST")
+KEEPERS = ("CHAMPIONS", "LOYAL")
 LEAVERS = ("NEED_ATTENTION", "AT_RISK", "CANT_LOSE", "ABOUT_TO_SLEEP", "LOST")
 
 

@@ -221,4 +221,7 @@ def test_screen_fits_its_width(settings: Settings, width: int, soft_wrap: bool) 
     assert [line for line in wide if not line.strip().startswith(to_copy)] == []
     assert "\x1b" not in text
     assert not [line for line in text.splitlines() if line.endswith(" ")]
-    assert 'keepline query "select risk_tier, count(*) from mart.churn_risk_latest' in text
+    assert (
+        'keepline query "select risk_tier, tier_rule_id, count(*) from mart.churn_risk_latest'
+        in text
+    )

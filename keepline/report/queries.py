@@ -210,14 +210,15 @@ RFM_CELLS = """
 # How long ago the lines of each recency score were last used.
 RFM_BANDS = """
     select
+        payment_type,
         r_score,
         min(recency_days) as least_days,
         max(recency_days) as most_days,
         bool_or(recency_days is null) as has_silent
     from mart.rfm_month
     where month_start = %(month_start)s and r_score is not null
-    group by r_score
-    order by r_score desc
+    group by payment_type, r_score
+    order by payment_type, r_score desc
 """
 
 # A payment type without facts has no scores.

@@ -175,8 +175,9 @@ class RfmCell:
 
 @dataclass(frozen=True)
 class RfmBand:
-    """How many days ago the lines of a recency score were last used; some may never have been."""
+    """How many days ago a payment type's lines of a recency score were last used, if ever."""
 
+    payment_type: str
     r_score: int
     least_days: int | None
     most_days: int | None

@@ -146,16 +146,25 @@ def _unscored(scored: Sequence[RfmScored]) -> str:
 
 
 def _bands(bands: Sequence[RfmBand]) -> str:
-    """Return how many days ago the lines of each recency score were last used."""
-    told = []
+    """Return how many days ago the lines of each recency score were last used.
+
+    Payment types have bands of their own; those that read the same are told once.
+    """
+    of_types: dict[str, list[str]] = {}
     for band in bands:
         spans = []
         if band.least_days is not None and band.most_days is not None:
             spans.append(f"{days(band.least_days, band.most_days)} ago")
         if band.has_silent:
             spans.append("not in twelve months")
+        told = of_types.setdefault(band.payment_type, [])
         told.append(f"{band.r_score}: {' or '.join(spans)}")
-    return f"Recency, by the last use: {'; '.join(told)}." if told else ""
+    texts = {kind: "; ".join(told) for kind, told in of_types.items()}
+    if len(set(texts.values())) == 1:
+        return f"Recency, by the last use: {next(iter(texts.values()))}."
+    return "".join(
+        f"Recency of {kind} lines, by the last use: {text}. " for kind, text in texts.items()
+    ).strip()
 
 
 def pareto(marts: Marts) -> Section:

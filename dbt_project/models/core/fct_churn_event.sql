@@ -432,8 +432,8 @@ ended_versions as (
 
     select
         subscription_id,
-        greatest(valid_from, coalesce(terminated_date, status_date, valid_from)) as ended_from,
-        valid_to
+        valid_to,
+        greatest(valid_from, coalesce(terminated_date, status_date, valid_from)) as ended_from
 
     from subscriptions
 
@@ -652,9 +652,9 @@ near_ports as (
             partition by judged_ends.subscription_id, judged_ends.load_date
             order by
                 abs({{ days_between('ports.completed_date', 'judged_ends.event_date') }}),
-                ports.completed_date,
+                ports.completed_date asc,
                 ports.updated_at desc,
-                ports.recipient_operator
+                ports.recipient_operator asc
         ) as port_rank
 
     from judged_ends

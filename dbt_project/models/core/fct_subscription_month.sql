@@ -1,4 +1,4 @@
--- Grain: one row per subscription and month in which it was in service, or was lost or told as lost.
+-- Grain: one row per subscription and month in which it was in service, or lost or told as lost.
 -- opening + gross add + win-backs - churn = closing, in every row.
 --
 -- In service on a day: see int_subscription_life. What becomes known later restates its month and

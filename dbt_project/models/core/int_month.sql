@@ -47,8 +47,8 @@ months as (
 select
     month_start,
     month_end,
-    least(month_end, last_date) as closing_date,
     last_date as known_until,
+    least(month_end, last_date) as closing_date,
     month_end <= last_date as is_ended,
     month_end <= last_date and month_start >= first_date as is_whole_month
 

@@ -34,7 +34,7 @@ recharges as (
 
 ),
 
--- Before its first version a subscription is as the first one says, while it is deleted as the last.
+-- Before its first version a subscription is as the first one says, while deleted as the last.
 payment_types as (
 
     select

@@ -24,10 +24,10 @@ known_until as (
 turns as (
 
     select
-        subscription_id,
-        {{ month_start('from_date') }} as month_start,
-        case when begin_kind = 'activation' then 1 else 0 end as gross_add_cnt,
-        case when begin_kind = 'return' then 1 else 0 end as win_back_cnt,
+        lives.subscription_id,
+        {{ month_start('lives.from_date') }} as month_start,
+        case when lives.begin_kind = 'activation' then 1 else 0 end as gross_add_cnt,
+        case when lives.begin_kind = 'return' then 1 else 0 end as win_back_cnt,
         0 as churn_cnt,
         0 as churn_first_published_cnt
 
@@ -38,8 +38,8 @@ turns as (
     union all
 
     select
-        subscription_id,
-        {{ month_start('to_date') }} as month_start,
+        lives.subscription_id,
+        {{ month_start('lives.to_date') }} as month_start,
         0 as gross_add_cnt,
         0 as win_back_cnt,
         1 as churn_cnt,

@@ -14,7 +14,10 @@ subscription_months as (
         coalesce(activation_channel, 'UNKNOWN') as channel_code,
         coalesce(province_code, 'UNKNOWN') as closing_province,
         coalesce(brand_code, 'UNKNOWN') as closing_brand,
-        coalesce(payment_type, 'UNKNOWN') as closing_payment
+        coalesce(payment_type, 'UNKNOWN') as closing_payment,
+        coalesce(opening_province_code, 'UNKNOWN') as opening_province,
+        coalesce(opening_brand_code, 'UNKNOWN') as opening_brand,
+        coalesce(opening_payment_type, 'UNKNOWN') as opening_payment
 
     from {{ ref('fct_subscription_month') }}
 
@@ -52,18 +55,15 @@ placed as (
         closing_province,
         closing_brand,
         closing_payment,
-        -- Who was not there at the opening has no cell of its own then.
-        case when opening_flag then coalesce(opening_province_code, 'UNKNOWN') else closing_province end
-            as opening_province,
-        case when opening_flag then coalesce(opening_brand_code, 'UNKNOWN') else closing_brand end
-            as opening_brand,
-        case when opening_flag then coalesce(opening_payment_type, 'UNKNOWN') else closing_payment end
-            as opening_payment,
-        case when opening_flag then 1 else 0 end as is_opening,
-        case when gross_add_flag then 1 else 0 end as is_gross_add,
         win_back_cnt,
         churn_cnt,
         churn_first_published_cnt,
+        -- Who was not there at the opening has no cell of its own then.
+        case when opening_flag then opening_province else closing_province end as opening_province,
+        case when opening_flag then opening_brand else closing_brand end as opening_brand,
+        case when opening_flag then opening_payment else closing_payment end as opening_payment,
+        case when opening_flag then 1 else 0 end as is_opening,
+        case when gross_add_flag then 1 else 0 end as is_gross_add,
         case when closing_flag then 1 else 0 end as is_closing
 
     from subscription_months
