@@ -20,7 +20,7 @@ from datetime import datetime
 
 import psycopg
 
-from keepline import store
+from keepline import home, store
 from keepline.errors import FencedError, SourceUnavailableError
 from keepline.ops import Connection
 from keepline.progress import err
@@ -182,6 +182,7 @@ class _Lease:
             self._wait_for_lock(deadline)
             if store.scalar(self._connection, "select to_regclass('ops.lease')") is None:
                 self._connection.execute(TABLE)
+            home.register(self._connection, self._settings)
             before = holder(self._connection)
             self._end_what_is_left()
             stuck = f"{before.told(self._settings)} stands still" if before else "another run is"

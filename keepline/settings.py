@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from datetime import date
 from pathlib import Path
@@ -16,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from keepline import failpoint
+from keepline import failpoint, home
 from keepline.errors import UsageError
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
@@ -31,6 +32,7 @@ SECRET_NAMES = (
     "bi_reader_password",
     "marketing_password",
 )
+KEY = re.compile("[0-9a-fA-F]{64}")
 # Read by operator files, not by keepline itself; see operators/*.yml.
 OPERATOR_PREFIXES = ("KEEPLINE_DEMO_",)
 
@@ -61,7 +63,9 @@ class Settings(BaseSettings):
         marketing_password: password of the login `marketing` in the embedded store.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
 
     home: Path = HOME
     operator: str = "demo"
@@ -104,15 +108,28 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is no time zone, such as Asia/Shanghai") from None
         return value
 
+    @field_validator("pseudonym_key", "vault_key")
     @classmethod
-    def load(cls) -> Settings:
+    def _key(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not KEY.fullmatch(value.get_secret_value()):
+            raise ValueError(
+                "it is not 32 bytes written as 64 hex digits, as of openssl rand -hex 32"
+            )
+        return value
+
+    @classmethod
+    def load(cls, *, need_keys: bool = True) -> Settings:
         """Read the environment and the secret files.
 
         Secrets that are neither set nor in a file are made once and kept in
-        `$KEEPLINE_HOME/secrets` (mode 0600), so that the embedded demo needs nothing by hand.
+        `$KEEPLINE_HOME/secrets` (mode 0600), so that the embedded demo needs nothing by hand. Keys are
+        made in an empty home only: what was made under lost ones would never fit again.
+
+        Args:
+            need_keys: without it, a key that is lost is left out, for the verbs that need none.
 
         Raises:
-            UsageError: a variable is unknown or has a value that cannot be used.
+            UsageError: a variable is unknown or has a value that cannot be used, or a key is lost.
         """
         known = {PREFIX + name.upper() for name in cls.model_fields}
         unknown = sorted(
@@ -127,9 +144,12 @@ class Settings(BaseSettings):
             raise UsageError(
                 f"unknown setting {', '.join(unknown)}: see .env.example for the names"
             )
-        home = Path(os.environ.get(PREFIX + "HOME") or HOME).expanduser().resolve()
-        own = home / "secrets"
-        _make_missing_secrets(own)
+        folder = Path(os.environ.get(PREFIX + "HOME") or HOME).expanduser().resolve()
+        own = folder / "secrets"
+        try:
+            _make_missing_secrets(folder, own, need_keys=need_keys)
+        except OSError as error:
+            raise home.unwritable(folder, error) from None
         # Later folders win: a mounted secret beats a generated one, the environment beats both.
         folders = [path for path in (own, Path("/run/secrets")) if path.is_dir()]
         try:
@@ -212,15 +232,23 @@ class Settings(BaseSettings):
         return PROJECT_DIR / "operators" / f"{self.operator}.yml"
 
 
-def _make_missing_secrets(folder: Path) -> None:
-    for name in SECRET_NAMES:
-        variable = (PREFIX + name).upper()
-        path = folder / variable.lower()
-        if path.exists() or os.environ.get(variable) or (Path("/run/secrets") / path.name).exists():
+def _make_missing_secrets(folder: Path, own: Path, *, need_keys: bool) -> None:
+    missing = [name for name in SECRET_NAMES if not _is_given(own, name)]
+    lost = [name for name in missing if name in home.KEYS] if home.is_begun(folder) else []
+    if lost and need_keys:
+        name = lost[0]
+        raise UsageError(
+            f"KEEPLINE_{name.upper()} is neither set nor in {own}, and what {folder} holds was made under "
+            f"it. No other key is made in its place, and nothing was written. {home.way_out(name)}"
+        )
+    home.identify(folder)
+    for name in missing:
+        if name in lost:
             continue
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = own / (PREFIX + name).lower()
+        own.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Written whole and never over an existing one: two first runs at once agree on one key.
-        draft = folder / f".{path.name}.{os.getpid()}"
+        draft = own / f".{path.name}.{os.getpid()}"
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32 if name.endswith("_key") else 16))
         try:
@@ -229,6 +257,14 @@ def _make_missing_secrets(folder: Path) -> None:
             pass
         finally:
             draft.unlink()
+
+
+def _is_given(own: Path, name: str) -> bool:
+    variable = (PREFIX + name).upper()
+    file = variable.lower()
+    return bool(
+        (own / file).exists() or os.environ.get(variable) or (Path("/run/secrets") / file).exists()
+    )
 
 
 def parse_date(text: str) -> date:

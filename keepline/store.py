@@ -12,6 +12,7 @@ import psycopg
 from psycopg import conninfo
 from psycopg.rows import TupleRow
 
+from keepline import home
 from keepline.embedded import EmbeddedPostgres
 from keepline.errors import SourceUnavailableError, UsageError
 from keepline.settings import Settings
@@ -82,20 +83,36 @@ def _embedded_dsn(settings: Settings) -> str:
 
 
 def connect(
-    settings: Settings, login: str | None = None, *, autocommit: bool = False
+    settings: Settings,
+    login: str | None = None,
+    *,
+    autocommit: bool = False,
+    confirmed: bool = True,
 ) -> psycopg.Connection[TupleRow]:
-    """Open a connection to the store; see `dsn` for the arguments.
+    """Open a connection to the store; see `dsn` for the other arguments.
+
+    Args:
+        settings: where the store is.
+        login: a reader's login, or None for the pipeline's own.
+        autocommit: each statement is a transaction.
+        confirmed: look whether the store is this home's own, filled under its keys; readers may not look.
 
     Raises:
         SourceUnavailableError: the server cannot be reached or refuses the login.
+        UsageError: the store belongs to another home or other keys.
     """
     target = dsn(settings, login)
     try:
-        return psycopg.connect(
-            target,
-            autocommit=autocommit,
-            connect_timeout=10,
-        )
+        connection = psycopg.connect(target, autocommit=autocommit, connect_timeout=10)
+        if confirmed and login is None:
+            try:
+                home.confirm(connection, settings)
+                # The caller's transaction begins with the caller's first statement.
+                connection.rollback()
+            except BaseException:
+                connection.close()
+                raise
+        return connection
     except psycopg.OperationalError as error:
         parts = conninfo.conninfo_to_dict(target)
         raise SourceUnavailableError(
