@@ -45,6 +45,10 @@ TAKE_OVER = "update ops.home set home_id = null"
 Connection = psycopg.Connection[TupleRow]
 
 
+class AnotherHomeError(UsageError):
+    """What was found belongs to another home."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """Which home this is.
@@ -90,6 +94,7 @@ def identify(home: Path) -> Identity:
         return known
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _close(home)
         draft = _draft(home, Identity(uuid.uuid4().hex, str(home)))
         # Whole and never over an existing one: two first runs at once agree on one.
         try:
@@ -110,6 +115,30 @@ def change(home: Path, **changes: str) -> Identity:
     changed = replace(identify(home), **changes)
     _draft(home, changed).replace(home / FILE)
     return changed
+
+
+def confirm_original(home: Path) -> None:
+    """Refuse a copy of a home that is still there; one that was moved is written down where it is now.
+
+    Raises:
+        AnotherHomeError: it is a copy, and what lies outside of the home belongs to the original.
+    """
+    known = identity(home)
+    if known is None or known.path == str(home):
+        return
+    before = Path(known.path) / FILE
+    try:
+        if before.samefile(home / FILE):
+            return  # two ways to one folder
+        is_copy = json.loads(before.read_bytes())["id"] == known.id
+    except (OSError, ValueError, KeyError, TypeError):
+        is_copy = False
+    if is_copy:
+        raise AnotherHomeError(
+            f"{home} is a copy of {known.path}, which is still there, and both would work on one store. Set "
+            f"KEEPLINE_HOME to {known.path}; to throw the copy away: `keepline clean --yes`"
+        )
+    change(home, path=str(home))
 
 
 def unwritable(home: Path, error: OSError) -> UsageError:
@@ -178,6 +207,8 @@ def confirm(connection: Connection, settings: Settings) -> None:
         return
     home_id, *kept = row
     _confirm_home(settings, home_id)
+    if home_id is not None and settings.store_dsn.get_secret_value():
+        confirm_original(settings.home)
     for name, before in zip(KEYS, kept, strict=True):
         given = fingerprint(name, getattr(settings, name).get_secret_value())
         if given and before and given != before:
@@ -206,7 +237,7 @@ def _confirm_home(settings: Settings, home_id: str | None) -> None:
     known = identity(settings.home)
     if home_id is None or (known is not None and known.id == home_id):
         return
-    raise UsageError(
+    raise AnotherHomeError(
         f"the store belongs to another home than {settings.home}. Set KEEPLINE_HOME to that home, or "
         "KEEPLINE_STORE_DSN to this home's store. Only if that home is lost for good, and this one takes "
         f"over what its store holds: `{TAKE_OVER}` in the store"
@@ -244,6 +275,18 @@ def way_out(name: str) -> str:
         "the variable. If it is lost for good: begin a new home and a new store (KEEPLINE_HOME, "
         "KEEPLINE_STORE_DSN), or `keepline clean --yes` here"
     )
+
+
+def _close(home: Path) -> None:
+    """Let nobody else read what is in a home; as root, its server's user may pass through to its own."""
+    mine = os.geteuid()
+    if home.stat().st_uid != mine:
+        return
+    for entry in home.iterdir():
+        # The server's folder is its user's, and closed by itself.
+        if not entry.is_symlink() and entry.stat().st_uid == mine:
+            entry.chmod(entry.stat().st_mode & 0o700)
+    home.chmod(0o711 if mine == 0 else 0o700)
 
 
 def _draft(home: Path, said: Identity) -> Path:

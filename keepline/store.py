@@ -40,6 +40,24 @@ def embedded(settings: Settings) -> EmbeddedPostgres:
     )
 
 
+def start_embedded(settings: Settings) -> EmbeddedPostgres:
+    """Return the embedded server of these settings, started; made, too, in a home that holds no rows.
+
+    Raises:
+        UsageError: rows have landed, but their server is not there.
+        SourceUnavailableError: it does not start.
+    """
+    server = embedded(settings)
+    if not server.is_made() and any(settings.landing_dir.glob("*/*=*")):
+        raise UsageError(
+            f"rows have landed in {settings.landing_dir}, but {server.folder} holds no server, and an empty "
+            "one would not fit them. If the home was moved: move it back, run `keepline status`, then move "
+            "it again. Else put that folder back from the backup, or begin anew: `keepline clean --yes`"
+        )
+    server.start()
+    return server
+
+
 def dsn(settings: Settings, login: str | None = None) -> str:
     """Return the store's connection string; it holds a password, so never print it.
 
@@ -76,8 +94,7 @@ def application_name() -> str:
 @cache
 def _embedded_dsn(settings: Settings) -> str:
     """Start the embedded server, once per process: asking it each time costs two processes."""
-    server = embedded(settings)
-    server.start()
+    server = start_embedded(settings)
     server.ensure_database(settings.store_database)
     return server.dsn(settings.store_database)
 

@@ -43,8 +43,7 @@ def point_to(settings: Settings) -> None:
     """Give the operator file the addresses of the embedded demo, unless the environment has them."""
     if settings.operator != "demo" or "KEEPLINE_DEMO_DSN" in os.environ:
         return
-    server = store.embedded(settings)
-    server.start()
+    server = store.start_embedded(settings)
     os.environ["KEEPLINE_DEMO_DSN"] = server.dsn(
         DATABASE, user="extractor", password=settings.extractor_password.get_secret_value()
     )
@@ -62,8 +61,7 @@ def create(
 
     admin_dsn = os.environ.get("KEEPLINE_DEMO_ADMIN_DSN")
     if admin_dsn is None:
-        server = store.embedded(settings)
-        server.start()
+        server = store.start_embedded(settings)
         server.ensure_database(DATABASE)
         admin_dsn = server.dsn(DATABASE)
     first_date = last_date - timedelta(days=days - 1)
