@@ -39,6 +39,8 @@ MARK = "home_id"
 STARTED = "started"
 # PostgreSQL's own note of its process and data directory.
 NOTE = "postmaster.pid"
+# All that the server is given of the environment.
+SERVER_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 SERVER_SETTINGS = {
     "timezone": "'UTC'",
     "jit": "off",
@@ -112,6 +114,7 @@ class EmbeddedPostgres:
                 self._create(data)
             self._confirm_place(folder)
             home.change(self.home, server=self._recorded(folder))
+            folder.chmod(0o700)
             if self._running(data) is None:
                 # The note of a killed server, whose process number another program may have got since:
                 # PostgreSQL would not start.
@@ -170,6 +173,16 @@ class EmbeddedPostgres:
                         sql.Identifier(name)
                     )
                 )
+
+    def inherited(self) -> list[str]:
+        """Return the names of keepline's variables that the running server has, as of an older version."""
+        pid = self._running(self._folder() / "data") if self.is_made() else None
+        try:
+            words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if pid else []
+        except OSError:
+            return []
+        names = {word.partition(b"=")[0].decode(errors="replace") for word in words}
+        return sorted(name for name in names if name.startswith("KEEPLINE_"))
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -252,9 +265,11 @@ class EmbeddedPostgres:
         install = binaries.parent
         copy = SHARED_DIR / f"{install.name}-{int(install.stat().st_mtime)}"
         if not copy.exists():
-            SHARED_DIR.mkdir(exist_ok=True)
+            _make_shared()
             draft = SHARED_DIR / f".{copy.name}.{os.getpid()}"
             shutil.copytree(install, draft, symlinks=True)
+            # Programs, which the server's user must reach, however private the packages are.
+            subprocess.run(["/bin/chmod", "-R", "go+rX", str(draft)], check=True)  # noqa: S603
             draft.rename(copy)
         return copy / "bin"
 
@@ -268,6 +283,8 @@ class EmbeddedPostgres:
                 stdout=output,
                 stderr=output,
                 cwd="/",
+                # Neither a key, nor what would redirect it.
+                env={name: os.environ[name] for name in SERVER_VARIABLES if name in os.environ},
                 check=False,
                 user=UNPRIVILEGED_USER if self._as_root else None,
                 group="nogroup" if self._as_root else None,
@@ -275,7 +292,9 @@ class EmbeddedPostgres:
 
     def _create(self, data: Path) -> None:
         folder = self._folder()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        if not folder.is_relative_to(self.home):
+            _make_shared()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not folder.is_relative_to(self.home):
             (folder / MARK).write_text(home.identify(self.home).id)
         password_file = folder / "initial_password"
@@ -375,6 +394,13 @@ class EmbeddedPostgres:
                     "then run the same command again"
                 )
         return pid
+
+
+def _make_shared() -> None:
+    """Make the folder of the servers outside of their homes: all may pass through it, none may look."""
+    if not SHARED_DIR.exists():
+        SHARED_DIR.mkdir(parents=True, exist_ok=True)
+        SHARED_DIR.chmod(0o711)
 
 
 def _serves(pid: int, data: Path) -> bool:

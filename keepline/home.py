@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import os
+import shlex
 import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -157,6 +158,25 @@ def is_begun(home: Path) -> bool:
     if (home / "postgres" / "data").exists():
         return True
     return any(True for _ in home.glob("*/landing/*/*=*"))
+
+
+def openings(home: Path) -> list[str]:
+    """Return the commands that shut out whoever else may look into a home; none in a private one."""
+    known = identity(home)
+    allowed = 0o711 if os.geteuid() == 0 else 0o700
+    commands = [f"chmod {allowed:o} {shlex.quote(str(home))}"] if _others(home) & ~allowed else []
+    looked_at = sorted(home.iterdir()) if _others(home) else []
+    if known is not None and Path(known.server).is_absolute():
+        looked_at.append(Path(known.server))
+    opened = [str(path) for path in looked_at if not path.is_symlink() and _others(path)]
+    if opened:
+        commands.append(f"chmod go-rwx {shlex.join(opened)}")
+    return commands
+
+
+def _others(path: Path) -> int:
+    """Return what others may do with a file or folder, as bits of its mode."""
+    return path.stat().st_mode & 0o077 if path.exists() else 0
 
 
 # -- keys -----------------------------------------------------------------------------------------

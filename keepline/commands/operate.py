@@ -85,7 +85,7 @@ def stop() -> None:
 
     Example: keepline stop
     """
-    settings = Settings.load()
+    settings = Settings.load(need_keys=False)
     store.embedded(settings).stop()
     out.print("stop      the embedded PostgreSQL is stopped")
 
@@ -97,7 +97,7 @@ def doctor() -> None:
     """
     from keepline.commands.doctor import examine
 
-    raise typer.Exit(examine(Settings.load()))
+    raise typer.Exit(examine(Settings.load(need_keys=False)))
 
 
 def register(app: typer.Typer) -> None:
