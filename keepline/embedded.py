@@ -135,8 +135,15 @@ class EmbeddedPostgres:
             if self._running(folder / "data") is not None:
                 self._stop(folder / "data")
 
-    def remove(self) -> None:
-        """Stop the server and throw its files away, those outside `home` too; another home's are left."""
+    def remove(self, *, running: bool = True) -> None:
+        """Stop the server and throw its files away, those outside `home` too; another home's are left.
+
+        Args:
+            running: without it, a server that runs is left alone, as somebody has just started it.
+
+        Raises:
+            SourceUnavailableError: it runs, and may not be stopped.
+        """
         folder = self._folder()
         if not folder.exists():
             return
@@ -144,6 +151,10 @@ class EmbeddedPostgres:
             try:
                 self._confirm_own(folder)
                 if self._running(folder / "data") is not None:
+                    if not running:
+                        raise SourceUnavailableError(
+                            f"a command has just started the server of {self.home}: wait until it has ended"
+                        )
                     self._stop(folder / "data")
             except home.AnotherHomeError:
                 if not folder.is_relative_to(self.home):
@@ -183,6 +194,24 @@ class EmbeddedPostgres:
             return []
         names = {word.partition(b"=")[0].decode(errors="replace") for word in words}
         return sorted(name for name in names if name.startswith("KEEPLINE_"))
+
+    def databases(self) -> list[str]:
+        """Return the names of the databases of a running server.
+
+        Raises:
+            SourceUnavailableError: it does not let keepline in.
+        """
+        try:
+            with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+                found = connection.execute(
+                    "select datname from pg_database where not datistemplate"
+                )
+                return [name for (name,) in found.fetchall()]
+        except psycopg.OperationalError:
+            raise SourceUnavailableError(
+                f"the server of {self.home} cannot be asked who is at work there, as it does not take the "
+                "password: `keepline stop` first, then the same command again"
+            ) from None
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import shlex
 import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -41,7 +41,8 @@ create table if not exists ops.home (
 )
 """
 
-TAKE_OVER = "update ops.home set home_id = null"
+# The keys stay: what the store holds was made under them.
+TAKE_OVER: LiteralString = "update ops.home set home_id = null"
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -85,27 +86,20 @@ def identity(home: Path) -> Identity | None:
 
 
 def identify(home: Path) -> Identity:
-    """Return which home this is; a new one gets its identity.
-
-    Raises:
-        UsageError: the home cannot be written.
-    """
+    """Return which home this is; a new one gets its identity, and is closed to others."""
     known = identity(home)
     if known is not None:
         return known
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _close(home)
+    draft = _draft(home, Identity(uuid.uuid4().hex, str(home)))
+    # Whole and never over an existing one: two first runs at once agree on one.
     try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _close(home)
-        draft = _draft(home, Identity(uuid.uuid4().hex, str(home)))
-        # Whole and never over an existing one: two first runs at once agree on one.
-        try:
-            os.link(draft, home / FILE)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    except OSError as error:
-        raise unwritable(home, error) from None
+        os.link(draft, home / FILE)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
     made = identity(home)
     assert made is not None  # noqa: S101
     return made
@@ -150,14 +144,15 @@ def unwritable(home: Path, error: OSError) -> UsageError:
     )
 
 
+def has_server(home: Path) -> bool:
+    """Tell whether a home ever had a server of its own."""
+    known = identity(home)
+    return bool(known and known.server) or (home / "postgres" / "data").exists()
+
+
 def is_begun(home: Path) -> bool:
     """Tell whether anything was made under the keys of a home: rows that landed, or a server's store."""
-    known = identity(home)
-    if known is not None and known.server:
-        return True
-    if (home / "postgres" / "data").exists():
-        return True
-    return any(True for _ in home.glob("*/landing/*/*=*"))
+    return has_server(home) or any(True for _ in home.glob("*/landing/*/*=*"))
 
 
 def openings(home: Path) -> list[str]:
@@ -253,6 +248,19 @@ def register(connection: Connection, settings: Settings) -> None:
     )
 
 
+def owns(connection: Connection, settings: Settings) -> bool:
+    """Tell whether a store belongs to this home and to no other."""
+    known = identity(settings.home)
+    is_known = connection.execute("select to_regclass('ops.home') is not null").fetchone()
+    if known is None or is_known != (True,):
+        return False
+    try:
+        confirm_original(settings.home)
+    except AnotherHomeError:
+        return False
+    return connection.execute("select home_id from ops.home").fetchone() == (known.id,)
+
+
 def _confirm_home(settings: Settings, home_id: str | None) -> None:
     known = identity(settings.home)
     if home_id is None or (known is not None and known.id == home_id):
@@ -291,7 +299,7 @@ def _another_key(name: str, before: str, given: str, what: str) -> UsageError:
 def way_out(name: str) -> str:
     """Return what to do without the key that a home was begun with."""
     return (
-        f"Put that key back from the home's backup, as secrets/keepline_{name} below KEEPLINE_HOME or in "
+        f"Put that one back from the home's backup, as secrets/keepline_{name} below KEEPLINE_HOME or in "
         "the variable. If it is lost for good: begin a new home and a new store (KEEPLINE_HOME, "
         "KEEPLINE_STORE_DSN), or `keepline clean --yes` here"
     )

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from keepline import failpoint, home
@@ -32,6 +33,10 @@ SECRET_NAMES = (
     "bi_reader_password",
     "marketing_password",
 )
+# PostgreSQL's client follows these wherever a connection string says, so that it could end elsewhere.
+REDIRECTING = ("PGSERVICE", "PGHOSTADDR")
+# As DuckDB writes it.
+MEMORY = r"^\d+(\.\d+)? ?([KMGTkmgt][iI]?[bB]|%)$"
 KEY = re.compile("[0-9a-fA-F]{64}")
 # Read by operator files, not by keepline itself; see operators/*.yml.
 OPERATOR_PREFIXES = ("KEEPLINE_DEMO_",)
@@ -64,7 +69,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        # `KEEPLINE_VAULT_KEY=` of a copied .env.example is not a key.
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
     )
 
     home: Path = HOME
@@ -73,13 +83,14 @@ class Settings(BaseSettings):
     compute: Literal["duckdb", "postgres", "spark"] = "duckdb"
     compute_dsn: SecretStr = SecretStr("")
     spark_master: str = "local[2]"
-    compute_memory_limit: str = "2GB"
-    compute_threads: int = 2
+    compute_memory_limit: str = Field(default="2GB", pattern=MEMORY)
+    compute_threads: int = Field(default=2, ge=1, le=1024)
     store_dsn: SecretStr = SecretStr("")
-    store_port: int = 0
-    quarantine_limit_share: float = 0.01
-    releases_kept: int = 7
-    lease_wait_s: int = 900
+    store_port: int = Field(default=0, ge=0, le=65535)
+    quarantine_limit_share: float = Field(default=0.01, ge=0, le=1)
+    releases_kept: int = Field(default=7, ge=1)
+    # 0 would be for ever, and PostgreSQL counts milliseconds in 31 bits.
+    lease_wait_s: int = Field(default=900, ge=1, le=2_000_000)
     pseudonym_key: SecretStr = SecretStr("")
     vault_key: SecretStr = SecretStr("")
     store_password: SecretStr = SecretStr("")
@@ -144,11 +155,21 @@ class Settings(BaseSettings):
             raise UsageError(
                 f"unknown setting {', '.join(unknown)}: see .env.example for the names"
             )
+        redirecting = [name for name in REDIRECTING if os.environ.get(name)]
+        if redirecting:
+            raise UsageError(
+                f"{' and '.join(redirecting)} would lead every connection to another server than the "
+                f"settings name: unset {' '.join(redirecting)}, and put the address into KEEPLINE_STORE_DSN"
+            )
         folder = Path(os.environ.get(PREFIX + "HOME") or HOME).expanduser().resolve()
         own = folder / "secrets"
         try:
+            if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EROFS, "read-only")
             _make_missing_secrets(folder, own, need_keys=need_keys)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise home.unwritable(folder, error) from None
         # Later folders win: a mounted secret beats a generated one, the environment beats both.
         folders = [path for path in (own, Path("/run/secrets")) if path.is_dir()]
@@ -234,12 +255,13 @@ class Settings(BaseSettings):
 
 def _make_missing_secrets(folder: Path, own: Path, *, need_keys: bool) -> None:
     missing = [name for name in SECRET_NAMES if not _is_given(own, name)]
-    lost = [name for name in missing if name in home.KEYS] if home.is_begun(folder) else []
+    kept = [*home.KEYS, "store_password"] if home.has_server(folder) else home.KEYS
+    lost = [name for name in missing if name in kept] if home.is_begun(folder) else []
     if lost and need_keys:
         name = lost[0]
         raise UsageError(
             f"KEEPLINE_{name.upper()} is neither set nor in {own}, and what {folder} holds was made under "
-            f"it. No other key is made in its place, and nothing was written. {home.way_out(name)}"
+            f"it. No other one is made in its place, and nothing was written. {home.way_out(name)}"
         )
     home.identify(folder)
     for name in missing:

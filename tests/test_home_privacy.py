@@ -154,4 +154,4 @@ def test_doctor_finds_a_server_that_was_given_a_key(folder, monkeypatch):
 def test_doctor_says_which_key_is_lost(tmp_path):
     settings = Settings(home=tmp_path, **{**SECRETS, "vault_key": ""})
 
-    assert asked("secrets", settings).startswith("MEND KEEPLINE_VAULT_KEY is lost. Put that key")
+    assert asked("secrets", settings).startswith("MEND KEEPLINE_VAULT_KEY is lost. Put that one")
