@@ -237,7 +237,7 @@ def register(connection: Connection, settings: Settings) -> None:
         UsageError: what landed was made under another key.
     """
     connection.execute(TABLE)
-    if connection.execute("select from ops.home where home_id is not null").fetchone():
+    if connection.execute("select one from ops.home where home_id is not null").fetchone():
         return
     given = fingerprints(settings)
     _confirm_landing(settings, given["pseudonym_key"])
