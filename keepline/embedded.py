@@ -113,9 +113,10 @@ class EmbeddedPostgres:
                 self._confirm_new(folder)
                 self._create(data)
             self._confirm_place(folder)
+            pid = self._running(data)
             home.change(self.home, server=self._recorded(folder))
             folder.chmod(0o700)
-            if self._running(data) is None:
+            if pid is None:
                 # The note of a killed server, whose process number another program may have got since:
                 # PostgreSQL would not start.
                 (data / NOTE).unlink(missing_ok=True)
@@ -231,7 +232,9 @@ class EmbeddedPostgres:
             return own
         # Homes of an older version have a folder that is named by their path.
         by_path = SHARED_DIR / hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
-        if (by_path / "data").exists():
+        mark = by_path / MARK
+        is_free = not mark.exists() or (known is not None and mark.read_text() == known.id)
+        if (by_path / "data").exists() and is_free:
             return by_path
         return own if known is None or self._reachable(self.home) else SHARED_DIR / known.id
 
@@ -390,7 +393,11 @@ class EmbeddedPostgres:
             (data.parent / STARTED).write_text(" ".join(_started(pid)))
 
     def _stop(self, data: Path) -> None:
-        self._run("pg_ctl", "stop", "-D", str(data), "-m", "fast", "-w")
+        done = self._run("pg_ctl", "stop", "-D", str(data), "-m", "fast", "-w")
+        if done.returncode != 0 and self._running(data) is not None:
+            raise SourceUnavailableError(
+                f"the embedded PostgreSQL could not be stopped: see {data.parent / 'pg_ctl.log'}"
+            )
 
     def _running(self, data: Path) -> int | None:
         """Return the process of this cluster's server, or None when it does not run.

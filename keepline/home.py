@@ -6,6 +6,7 @@ keeps the same identity and the fingerprints of the keys, so that neither is eve
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -107,8 +108,10 @@ def identify(home: Path) -> Identity:
 
 def change(home: Path, **changes: str) -> Identity:
     """Write down where the home or its server is now."""
-    changed = replace(identify(home), **changes)
-    _draft(home, changed).replace(home / FILE)
+    known = identify(home)
+    changed = replace(known, **changes)
+    if changed != known:
+        _draft(home, changed).replace(home / FILE)
     return changed
 
 
@@ -312,14 +315,15 @@ def _close(home: Path) -> None:
         return
     for entry in home.iterdir():
         # The server's folder is its user's, and closed by itself.
-        if not entry.is_symlink() and entry.stat().st_uid == mine:
-            entry.chmod(entry.stat().st_mode & 0o700)
+        with contextlib.suppress(FileNotFoundError):  # of another first run
+            if not entry.is_symlink() and entry.stat().st_uid == mine:
+                entry.chmod(entry.stat().st_mode & 0o700)
     home.chmod(0o711 if mine == 0 else 0o700)
 
 
 def _draft(home: Path, said: Identity) -> Path:
-    draft = home / f".{FILE}.{os.getpid()}"
-    draft.unlink(missing_ok=True)
+    # Containers that share a home have the same process numbers.
+    draft = home / f".{FILE}.{uuid.uuid4().hex}"
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(asdict(said), file)
     return draft

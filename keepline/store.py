@@ -71,6 +71,8 @@ def dsn(settings: Settings, login: str | None = None) -> str:
         SourceUnavailableError: the embedded server does not start.
         UsageError: the login has no password here.
     """
+    if login is not None and login not in READERS:
+        raise UsageError(f"no reader {login!r}: choose one of {', '.join(READERS)}")
     own = settings.store_dsn.get_secret_value() or _embedded_dsn(settings)
     own = conninfo.make_conninfo(
         own,
@@ -80,8 +82,6 @@ def dsn(settings: Settings, login: str | None = None) -> str:
     )
     if login is None:
         return own
-    if login not in READERS:
-        raise UsageError(f"no reader {login!r}: choose one of {', '.join(READERS)}")
     password = getattr(settings, f"{login}_password").get_secret_value()
     return conninfo.make_conninfo(own, user=login, password=password)
 

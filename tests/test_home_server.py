@@ -105,8 +105,8 @@ def test_a_copy_made_while_the_server_runs_neither_works_on_it_nor_stops_it(serv
         assert f"is a copy of {server.home}, made while its server ran" in ended.stderr
     assert kept(server) == 1
 
-    copy.remove()
-    assert not copy.folder.exists()
+    assert keepline(copy.home, "clean", "--yes").returncode == 0
+    assert not copy.home.exists()
     assert kept(server) == 1
 
 
@@ -304,7 +304,14 @@ def test_a_folder_that_an_older_version_named_by_the_path_goes_on_after_a_move(o
 
     assert there.folder == by_path
     assert kept(there) == 1
-    moved(there, outside.home)
+
+    # A new home where the old one was takes a folder of its own.
+    outside.start()
+    assert outside.folder != by_path
+    outside.remove()
+    assert kept(there) == 1
+    there.remove()
+    assert not by_path.exists()
 
 
 def test_a_home_whose_server_is_gone_gets_no_empty_one(server):
