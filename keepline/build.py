@@ -19,7 +19,7 @@ from keepline.errors import BadDataError, KeeplineError, UsageError
 from keepline.failpoint import reach
 from keepline.ops import ModelRun
 from keepline.parts import landed_window, parts_that_fit
-from keepline.progress import Update
+from keepline.progress import Update, err
 from keepline.settings import PROJECT_DIR, Settings
 from keepline.window import Window
 
@@ -65,11 +65,15 @@ class BuildFailedError(BadDataError):
 
     Attributes:
         results: what each model and test of the build came to, for the run book.
+        columns_changed: a table has other columns than its model.
     """
 
-    def __init__(self, message: str, results: list[ModelRun]) -> None:
+    def __init__(
+        self, message: str, results: list[ModelRun], *, columns_changed: bool = False
+    ) -> None:
         super().__init__(message)
         self.results = results
+        self.columns_changed = columns_changed
 
 
 def build(
@@ -84,7 +88,8 @@ def build(
     """Build the models of a layer for a window and run their data tests.
 
     Incremental models replace the window's load dates and nothing else; a model that does not exist
-    yet is built from all that is loaded. Running again changes nothing. A window whose rows DuckDB's
+    yet is built from all that is loaded, and so is a whole layer in which one has other columns than
+    when it was built. Running again changes nothing. A window whose rows DuckDB's
     memory does not hold is built in parts of days, with the same tables as in one.
 
     Args:
@@ -108,6 +113,26 @@ def build(
     if layer not in LAYERS:
         raise UsageError(f"no layer {layer!r}: choose one of {', '.join(LAYERS)}")
     run = partial(_build_once, settings, layer, variables=variables, progress=progress)
+    try:
+        return _in_parts(settings, layer, window, run, full_refresh=full_refresh)
+    except BuildFailedError as failed:
+        if full_refresh or not failed.columns_changed:
+            raise
+    # A table of an older version of the project. All that it is made of is loaded.
+    err.print(
+        f"build     {layer}: columns changed since it was built, so that all of it is built anew"
+    )
+    return _in_parts(settings, layer, window, run, full_refresh=True)
+
+
+def _in_parts(
+    settings: Settings,
+    layer: str,
+    window: Window,
+    run: Callable[..., list[ModelRun]],
+    *,
+    full_refresh: bool,
+) -> list[ModelRun]:
     selected = list(LAYERS[layer])
     if layer not in IN_PARTS or settings.compute != CUT:
         return run(window, ["--select", *selected], full_refresh=full_refresh)
@@ -186,7 +211,11 @@ def _build_once(
         if refused := compute.refusal(str(result.message)):
             raise refused
     if failed:
-        raise BuildFailedError(_explain(layer, window, failed), results)
+        raise BuildFailedError(
+            _explain(layer, window, failed),
+            results,
+            columns_changed=any("out of sync" in str(result.message) for result in failed),
+        )
     return results
 
 
@@ -406,11 +435,6 @@ def _explain(layer: str, window: Window, failed: list[Any]) -> str:
         lines.append(f"  {kind} {result.node.name} ({where}): {message[:500]}")
     if len(failed) > 5:
         lines.append(f"  and {len(failed) - 5} more")
-    if any("out of sync" in str(result.message) for result in failed):
-        lines.append(
-            f"  columns changed since it was built: keepline build --layer {layer} --full-refresh"
-            f" --from {window.from_date} --to {window.to_date}"
-        )
     return "\n".join(lines)
 
 

@@ -52,6 +52,8 @@ operate.register(app)
 
 def main() -> None:
     """Run the command and leave with one of `EXIT_CODES`."""
+    # What this process and those that it starts write, nobody else reads.
+    os.umask(0o077)
     # A library that cannot write its log, as the disk is full, must not fill the screen with frames.
     logging.raiseExceptions = False
     threading.excepthook = _end_with_thread

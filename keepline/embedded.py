@@ -20,6 +20,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from keepline import home
 from keepline.errors import SourceUnavailableError, UsageError
 
 ADMIN = "keepline"
@@ -31,6 +32,15 @@ START_AGAIN_S = 1.0
 UNPRIVILEGED_USER = "nobody"
 # Where the server lives when that user cannot reach the project's folder (a clone below /root).
 SHARED_DIR = Path("/var/lib/keepline")
+OWN_FOLDER = "postgres"
+# Which home a folder outside of it belongs to.
+MARK = "home_id"
+# When the server was started, in words of the machine's.
+STARTED = "started"
+# PostgreSQL's own note of its process and data directory.
+NOTE = "postmaster.pid"
+# All that the server is given of the environment.
+SERVER_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 SERVER_SETTINGS = {
     "timezone": "'UTC'",
     "jit": "off",
@@ -47,15 +57,15 @@ SERVER_SETTINGS = {
 class EmbeddedPostgres:
     """One PostgreSQL cluster below a folder; safe to start twice, by root or by anyone."""
 
-    def __init__(self, home: Path, password: str, port: int = 0) -> None:
-        """Describe a cluster that lives in `home/postgres`; nothing happens before `start`.
+    def __init__(self, folder: Path, password: str, port: int = 0) -> None:
+        """Describe a cluster that lives in `folder/postgres`; nothing happens before `start`.
 
         Args:
-            home: the keepline home.
+            folder: the keepline home.
             password: password of the login `keepline`, which owns the cluster.
             port: TCP port on 127.0.0.1; 0 takes the first free one from 54320 and keeps it.
         """
-        self.home = home
+        self.home = folder
         self.password = password
         self.wanted_port = port
         self._as_root = os.geteuid() == 0
@@ -95,30 +105,75 @@ class EmbeddedPostgres:
         Raises:
             SourceUnavailableError: the server did not start; the message names its log.
         """
-        self.home.mkdir(parents=True, exist_ok=True)
+        home.identify(self.home)
         with self._lock():
-            if self._as_root and not self._reachable(self.home):
-                self._base(create=True)
-            data = self._folder() / "data"
+            folder = self._folder()
+            data = folder / "data"
             if not (data / "PG_VERSION").exists():
+                self._confirm_new(folder)
                 self._create(data)
-            self._forget_dead(data)
-            if self._is_running():
-                return
-            self._start(data)
+            self._confirm_place(folder)
+            pid = self._running(data)
+            home.change(self.home, server=self._recorded(folder))
+            folder.chmod(0o700)
+            if pid is None:
+                # The note of a killed server, whose process number another program may have got since:
+                # PostgreSQL would not start.
+                (data / NOTE).unlink(missing_ok=True)
+                self._start(data)
 
     def stop(self) -> None:
-        """Stop the server, letting no new statement begin; does nothing when it is not running."""
-        if (self._folder() / "data").exists() and self._is_running():
-            self._run("pg_ctl", "stop", "-D", str(self._folder() / "data"), "-m", "fast", "-w")
+        """Stop the server, letting no new statement begin; does nothing when it is not running.
 
-    def remove(self) -> None:
-        """Stop the server and throw its files away, those outside `home` too."""
+        Raises:
+            UsageError: the server that runs is another home's.
+        """
+        folder = self._folder()
+        if not (folder / "data").exists():
+            return
+        with self._lock():
+            self._confirm_place(folder)
+            if self._running(folder / "data") is not None:
+                self._stop(folder / "data")
+
+    def remove(self, *, running: bool = True) -> None:
+        """Stop the server and throw its files away, those outside `home` too; another home's are left.
+
+        Args:
+            running: without it, a server that runs is left alone, as somebody has just started it.
+
+        Raises:
+            SourceUnavailableError: it runs, and may not be stopped.
+        """
         folder = self._folder()
         if not folder.exists():
             return
-        self.stop()
-        shutil.rmtree(folder)
+        with self._lock():
+            try:
+                self._confirm_own(folder)
+                if self._running(folder / "data") is not None:
+                    if not running:
+                        raise SourceUnavailableError(
+                            f"a command has just started the server of {self.home}: wait until it has ended"
+                        )
+                    self._stop(folder / "data")
+            except home.AnotherHomeError:
+                if not folder.is_relative_to(self.home):
+                    return
+            shutil.rmtree(folder)
+            home.change(self.home, server="")
+
+    def is_made(self) -> bool:
+        """Tell whether there is a cluster, running or not."""
+        return (self._folder() / "data" / "PG_VERSION").exists()
+
+    def is_running(self) -> bool:
+        """Tell whether this home's own server runs.
+
+        Raises:
+            UsageError: the server that runs is another home's.
+        """
+        return self.is_made() and self._running(self._folder() / "data") is not None
 
     def ensure_database(self, name: str) -> None:
         """Create a database unless it exists."""
@@ -131,6 +186,34 @@ class EmbeddedPostgres:
                     )
                 )
 
+    def inherited(self) -> list[str]:
+        """Return the names of keepline's variables that the running server has, as of an older version."""
+        pid = self._running(self._folder() / "data") if self.is_made() else None
+        try:
+            words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if pid else []
+        except OSError:
+            return []
+        names = {word.partition(b"=")[0].decode(errors="replace") for word in words}
+        return sorted(name for name in names if name.startswith("KEEPLINE_"))
+
+    def databases(self) -> list[str]:
+        """Return the names of the databases of a running server.
+
+        Raises:
+            SourceUnavailableError: it does not let keepline in.
+        """
+        try:
+            with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+                found = connection.execute(
+                    "select datname from pg_database where not datistemplate"
+                )
+                return [name for (name,) in found.fetchall()]
+        except psycopg.OperationalError:
+            raise SourceUnavailableError(
+                f"the server of {self.home} cannot be asked who is at work there, as it does not take the "
+                "password: `keepline stop` first, then the same command again"
+            ) from None
+
     # -- inside ----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -139,17 +222,57 @@ class EmbeddedPostgres:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _base(self, *, create: bool = False) -> Path:
-        """The folder for root when the unprivileged user cannot reach `home`."""
-        base = SHARED_DIR / hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
-        if create:
-            SHARED_DIR.mkdir(exist_ok=True)
-            base.mkdir(exist_ok=True)
-        return base
-
     def _folder(self) -> Path:
-        base = self._base() if self._as_root else None
-        return base if base is not None and base.exists() else self.home / "postgres"
+        """Where the server is: as the home says, or where a new one will be."""
+        known = home.identity(self.home)
+        own = self.home / OWN_FOLDER
+        if known is not None and known.server:
+            return self.home / known.server
+        if not self._as_root or (own / "data").exists():
+            return own
+        # Homes of an older version have a folder that is named by their path.
+        by_path = SHARED_DIR / hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
+        mark = by_path / MARK
+        is_free = not mark.exists() or (known is not None and mark.read_text() == known.id)
+        if (by_path / "data").exists() and is_free:
+            return by_path
+        return own if known is None or self._reachable(self.home) else SHARED_DIR / known.id
+
+    def _recorded(self, folder: Path) -> str:
+        return OWN_FOLDER if folder == self.home / OWN_FOLDER else str(folder)
+
+    def _confirm_new(self, folder: Path) -> None:
+        """Make a cluster only where there never was one."""
+        known = home.identity(self.home)
+        if known is not None and known.server:
+            raise UsageError(
+                f"the server of {self.home} is gone: {folder} holds none, and an empty one would not fit "
+                "what the home holds. Put that folder back from the backup, or begin anew: "
+                "`keepline clean --yes`"
+            )
+
+    def _confirm_place(self, folder: Path) -> None:
+        self._confirm_own(folder)
+        if self._as_root and not self._reachable(folder):
+            raise UsageError(
+                f"the server of {self.home} runs as the user {UNPRIVILEGED_USER}, who cannot enter {folder}: "
+                f"move the home back, or open each folder above it: `chmod o+x {self.home.parent}`"
+            )
+
+    def _confirm_own(self, folder: Path) -> None:
+        """Refuse a folder outside the home that another home uses."""
+        if folder.is_relative_to(self.home):
+            return
+        known = home.identify(self.home)
+        mark = folder / MARK
+        if not mark.exists():  # of an older version, or new
+            mark.write_text(known.id)
+        if mark.read_text() != known.id:
+            raise home.AnotherHomeError(
+                f"the server in {folder} belongs to another home than {self.home}: set KEEPLINE_HOME to that "
+                "one, or begin anew: `keepline clean --yes`"
+            )
+        home.confirm_original(self.home)
 
     def _reachable(self, path: Path) -> bool:
         done = subprocess.run(  # noqa: S603
@@ -174,9 +297,11 @@ class EmbeddedPostgres:
         install = binaries.parent
         copy = SHARED_DIR / f"{install.name}-{int(install.stat().st_mtime)}"
         if not copy.exists():
-            SHARED_DIR.mkdir(exist_ok=True)
+            _make_shared()
             draft = SHARED_DIR / f".{copy.name}.{os.getpid()}"
             shutil.copytree(install, draft, symlinks=True)
+            # Programs, which the server's user must reach, however private the packages are.
+            subprocess.run(["/bin/chmod", "-R", "go+rX", str(draft)], check=True)  # noqa: S603
             draft.rename(copy)
         return copy / "bin"
 
@@ -190,6 +315,8 @@ class EmbeddedPostgres:
                 stdout=output,
                 stderr=output,
                 cwd="/",
+                # Neither a key, nor what would redirect it.
+                env={name: os.environ[name] for name in SERVER_VARIABLES if name in os.environ},
                 check=False,
                 user=UNPRIVILEGED_USER if self._as_root else None,
                 group="nogroup" if self._as_root else None,
@@ -197,7 +324,11 @@ class EmbeddedPostgres:
 
     def _create(self, data: Path) -> None:
         folder = self._folder()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        if not folder.is_relative_to(self.home):
+            _make_shared()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not folder.is_relative_to(self.home):
+            (folder / MARK).write_text(home.identify(self.home).id)
         password_file = folder / "initial_password"
         password_file.touch(mode=0o600)
         password_file.write_text(self.password)
@@ -244,6 +375,7 @@ class EmbeddedPostgres:
                 *("-o", f"-h 127.0.0.1 -p {port} -k ''"),
             )
             if done.returncode == 0:
+                self._note_start(data)
                 return
             if _is_free(port):
                 time.sleep(START_AGAIN_S)
@@ -254,20 +386,86 @@ class EmbeddedPostgres:
             f"{log}, or set KEEPLINE_STORE_PORT to a free one"
         )
 
-    def _is_running(self) -> bool:
-        return self._run("pg_ctl", "status", "-D", str(self._folder() / "data")).returncode == 0
+    def _note_start(self, data: Path) -> None:
+        """Keep when the server began, which tells it from a program that gets its number later."""
+        with contextlib.suppress(OSError, ValueError):
+            pid = int((data / NOTE).read_text().splitlines()[0])
+            (data.parent / STARTED).write_text(" ".join(_started(pid)))
 
-    def _forget_dead(self, data: Path) -> None:
-        """Remove the note of a killed server whose process number another program has got since.
+    def _stop(self, data: Path) -> None:
+        done = self._run("pg_ctl", "stop", "-D", str(data), "-m", "fast", "-w")
+        if done.returncode != 0 and self._running(data) is not None:
+            raise SourceUnavailableError(
+                f"the embedded PostgreSQL could not be stopped: see {data.parent / 'pg_ctl.log'}"
+            )
 
-        After a restart of the machine or the container that is likely, and PostgreSQL would not start.
+    def _running(self, data: Path) -> int | None:
+        """Return the process of this cluster's server, or None when it does not run.
+
+        Raises:
+            AnotherHomeError: the home is a copy that was made while the server of the original ran.
+            UsageError: a server that keepline did not start works on the cluster.
         """
-        note = data / "postmaster.pid"
-        with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
-            pid = int(note.read_text().split()[0])
-            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-            if "postgres" not in Path(words[0]).name:
-                note.unlink()
+        try:
+            number, place = (data / NOTE).read_text().splitlines()[:2]
+            pid = int(number)
+        except (FileNotFoundError, ValueError):
+            return None
+        if _is_another(Path(place), data):
+            raise home.AnotherHomeError(
+                f"{self.home} is a copy of {Path(place).parent.parent}, made while its server ran, so that "
+                "the files of the database may not fit each other. Stop the original first (`keepline stop` "
+                "with its KEEPLINE_HOME), then copy again; to throw this copy away: `keepline clean --yes`"
+            )
+        if not Path("/proc/self/stat").exists():
+            is_alive = self._run("pg_ctl", "status", "-D", str(data)).returncode == 0
+            return pid if is_alive else None
+        if not _serves(pid, data):
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            started = (data.parent / STARTED).read_text().split()
+            if started[:1] == [number] and started != _started(pid):
+                raise UsageError(
+                    f"process {pid} works on {data}, but it is not the server that keepline started: end it, "
+                    "then run the same command again"
+                )
+        return pid
+
+
+def _make_shared() -> None:
+    """Make the folder of the servers outside of their homes: all may pass through it, none may look."""
+    if not SHARED_DIR.exists():
+        SHARED_DIR.mkdir(parents=True, exist_ok=True)
+        SHARED_DIR.chmod(0o711)
+
+
+def _serves(pid: int, data: Path) -> bool:
+    """Tell whether a process is the first one of a server that works in a data directory.
+
+    A process number says nothing: the system gives it to another program once it is free.
+    """
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        # Its own processes have the same directory, and a title instead of arguments.
+        is_server = Path(words[0]).name.startswith("postgres") and "-D" in words
+        return is_server and Path(f"/proc/{pid}/cwd").samefile(data)
+    except OSError:
+        return False
+
+
+def _started(pid: int) -> list[str]:
+    """Return a process's number, when it began, in ticks of the machine's clock, and of which boot."""
+    # The second field is the program's name, in brackets, and may hold blanks.
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return [str(pid), ticks, Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
+
+
+def _is_another(place: Path, data: Path) -> bool:
+    """Tell whether a data directory is a copy of one that is still there."""
+    try:
+        return place.exists() and not place.samefile(data)
+    except OSError:
+        return False
 
 
 def _is_free(port: int) -> bool:

@@ -14,13 +14,13 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
 
-from keepline import store
+from keepline import home, store
 from keepline.errors import FencedError, SourceUnavailableError
 from keepline.ops import Connection
 from keepline.progress import err
@@ -112,6 +112,23 @@ def hold(settings: Settings, verb: str, window_text: str = "") -> Iterator[None]
         lease.give_back()
 
 
+@contextlib.contextmanager
+def hold_all(every: Sequence[Settings], verb: str) -> Iterator[None]:
+    """Hold the leases of several operators at once, to throw away what they have.
+
+    Whose the stores are, and which keys they were filled under, is not asked: that may be why.
+
+    Raises:
+        SourceUnavailableError: a run is at work, and did not end within `lease_wait_s`.
+    """
+    with contextlib.ExitStack() as held:
+        for settings in every:
+            lease = _Lease(settings, verb, "", confirmed=False)
+            lease.take()
+            held.callback(lease.give_back)
+        yield
+
+
 def confirm() -> None:
     """Go on only if no other run has taken over.
 
@@ -168,8 +185,11 @@ def holder(connection: Connection) -> Holder | None:
 class _Lease:
     """The lease of this process, before, while and after it is held."""
 
-    def __init__(self, settings: Settings, verb: str, window_text: str) -> None:
+    def __init__(
+        self, settings: Settings, verb: str, window_text: str, *, confirmed: bool = True
+    ) -> None:
         self.is_committing = False
+        self._confirmed = confirmed
         self._settings = settings
         self._verb, self._window_text = verb, window_text
         self._token = 0
@@ -182,6 +202,8 @@ class _Lease:
             self._wait_for_lock(deadline)
             if store.scalar(self._connection, "select to_regclass('ops.lease')") is None:
                 self._connection.execute(TABLE)
+            if self._confirmed:
+                home.register(self._connection, self._settings)
             before = holder(self._connection)
             self._end_what_is_left()
             stuck = f"{before.told(self._settings)} stands still" if before else "another run is"
@@ -258,7 +280,7 @@ class _Lease:
         return f"{self._verb} {self._window_text}".strip()
 
     def _connect(self) -> Connection:
-        connection = store.connect(self._settings, autocommit=True)
+        connection = store.connect(self._settings, autocommit=True, confirmed=self._confirmed)
         connection.execute(CONNECTION)
         return connection
 

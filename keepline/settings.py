@@ -6,17 +6,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
 from datetime import date
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from keepline import failpoint
+from keepline import failpoint, home
 from keepline.errors import UsageError
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
@@ -31,6 +33,11 @@ SECRET_NAMES = (
     "bi_reader_password",
     "marketing_password",
 )
+# PostgreSQL's client follows these wherever a connection string says, so that it could end elsewhere.
+REDIRECTING = ("PGSERVICE", "PGHOSTADDR")
+# As DuckDB writes it.
+MEMORY = r"^\d+(\.\d+)? ?([KMGTkmgt][iI]?[bB]|%)$"
+KEY = re.compile("[0-9a-fA-F]{64}")
 # Read by operator files, not by keepline itself; see operators/*.yml.
 OPERATOR_PREFIXES = ("KEEPLINE_DEMO_",)
 
@@ -61,7 +68,14 @@ class Settings(BaseSettings):
         marketing_password: password of the login `marketing` in the embedded store.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        # `KEEPLINE_VAULT_KEY=` of a copied .env.example is not a key.
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
 
     home: Path = HOME
     operator: str = "demo"
@@ -69,13 +83,14 @@ class Settings(BaseSettings):
     compute: Literal["duckdb", "postgres", "spark"] = "duckdb"
     compute_dsn: SecretStr = SecretStr("")
     spark_master: str = "local[2]"
-    compute_memory_limit: str = "2GB"
-    compute_threads: int = 2
+    compute_memory_limit: str = Field(default="2GB", pattern=MEMORY)
+    compute_threads: int = Field(default=2, ge=1, le=1024)
     store_dsn: SecretStr = SecretStr("")
-    store_port: int = 0
-    quarantine_limit_share: float = 0.01
-    releases_kept: int = 7
-    lease_wait_s: int = 900
+    store_port: int = Field(default=0, ge=0, le=65535)
+    quarantine_limit_share: float = Field(default=0.01, ge=0, le=1)
+    releases_kept: int = Field(default=7, ge=1)
+    # 0 would be for ever, and PostgreSQL counts milliseconds in 31 bits.
+    lease_wait_s: int = Field(default=900, ge=1, le=2_000_000)
     pseudonym_key: SecretStr = SecretStr("")
     vault_key: SecretStr = SecretStr("")
     store_password: SecretStr = SecretStr("")
@@ -104,15 +119,28 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is no time zone, such as Asia/Shanghai") from None
         return value
 
+    @field_validator("pseudonym_key", "vault_key")
     @classmethod
-    def load(cls) -> Settings:
+    def _key(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not KEY.fullmatch(value.get_secret_value()):
+            raise ValueError(
+                "it is not 32 bytes written as 64 hex digits, as of openssl rand -hex 32"
+            )
+        return value
+
+    @classmethod
+    def load(cls, *, need_keys: bool = True) -> Settings:
         """Read the environment and the secret files.
 
         Secrets that are neither set nor in a file are made once and kept in
-        `$KEEPLINE_HOME/secrets` (mode 0600), so that the embedded demo needs nothing by hand.
+        `$KEEPLINE_HOME/secrets` (mode 0600), so that the embedded demo needs nothing by hand. Keys are
+        made in an empty home only: what was made under lost ones would never fit again.
+
+        Args:
+            need_keys: without it, a key that is lost is left out, for the verbs that need none.
 
         Raises:
-            UsageError: a variable is unknown or has a value that cannot be used.
+            UsageError: a variable is unknown or has a value that cannot be used, or a key is lost.
         """
         known = {PREFIX + name.upper() for name in cls.model_fields}
         unknown = sorted(
@@ -127,9 +155,22 @@ class Settings(BaseSettings):
             raise UsageError(
                 f"unknown setting {', '.join(unknown)}: see .env.example for the names"
             )
-        home = Path(os.environ.get(PREFIX + "HOME") or HOME).expanduser().resolve()
-        own = home / "secrets"
-        _make_missing_secrets(own)
+        redirecting = [name for name in REDIRECTING if os.environ.get(name)]
+        if redirecting:
+            raise UsageError(
+                f"{' and '.join(redirecting)} would lead every connection to another server than the "
+                f"settings name: unset {' '.join(redirecting)}, and put the address into KEEPLINE_STORE_DSN"
+            )
+        folder = Path(os.environ.get(PREFIX + "HOME") or HOME).expanduser().resolve()
+        own = folder / "secrets"
+        try:
+            if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EROFS, "read-only")
+            _make_missing_secrets(folder, own, need_keys=need_keys)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise home.unwritable(folder, error) from None
         # Later folders win: a mounted secret beats a generated one, the environment beats both.
         folders = [path for path in (own, Path("/run/secrets")) if path.is_dir()]
         try:
@@ -212,15 +253,24 @@ class Settings(BaseSettings):
         return PROJECT_DIR / "operators" / f"{self.operator}.yml"
 
 
-def _make_missing_secrets(folder: Path) -> None:
-    for name in SECRET_NAMES:
-        variable = (PREFIX + name).upper()
-        path = folder / variable.lower()
-        if path.exists() or os.environ.get(variable) or (Path("/run/secrets") / path.name).exists():
+def _make_missing_secrets(folder: Path, own: Path, *, need_keys: bool) -> None:
+    missing = [name for name in SECRET_NAMES if not _is_given(own, name)]
+    kept = [*home.KEYS, "store_password"] if home.has_server(folder) else home.KEYS
+    lost = [name for name in missing if name in kept] if home.is_begun(folder) else []
+    if lost and need_keys:
+        name = lost[0]
+        raise UsageError(
+            f"KEEPLINE_{name.upper()} is neither set nor in {own}, and what {folder} holds was made under "
+            f"it. No other one is made in its place, and nothing was written. {home.way_out(name)}"
+        )
+    home.identify(folder)
+    for name in missing:
+        if name in lost:
             continue
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = own / (PREFIX + name).lower()
+        own.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Written whole and never over an existing one: two first runs at once agree on one key.
-        draft = folder / f".{path.name}.{os.getpid()}"
+        draft = own / f".{path.name}.{os.getpid()}"
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32 if name.endswith("_key") else 16))
         try:
@@ -229,6 +279,14 @@ def _make_missing_secrets(folder: Path) -> None:
             pass
         finally:
             draft.unlink()
+
+
+def _is_given(own: Path, name: str) -> bool:
+    variable = (PREFIX + name).upper()
+    file = variable.lower()
+    return bool(
+        (own / file).exists() or os.environ.get(variable) or (Path("/run/secrets") / file).exists()
+    )
 
 
 def parse_date(text: str) -> date:

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import conninfo
 from psycopg.rows import TupleRow
 
+from keepline import home
 from keepline.embedded import EmbeddedPostgres
 from keepline.errors import SourceUnavailableError, UsageError
 from keepline.settings import Settings
@@ -39,6 +40,24 @@ def embedded(settings: Settings) -> EmbeddedPostgres:
     )
 
 
+def start_embedded(settings: Settings) -> EmbeddedPostgres:
+    """Return the embedded server of these settings, started; made, too, in a home that holds no rows.
+
+    Raises:
+        UsageError: rows have landed, but their server is not there.
+        SourceUnavailableError: it does not start.
+    """
+    server = embedded(settings)
+    if not server.is_made() and any(settings.landing_dir.glob("*/*=*")):
+        raise UsageError(
+            f"rows have landed in {settings.landing_dir}, but {server.folder} holds no server, and an empty "
+            "one would not fit them. If the home was moved: move it back, run `keepline status`, then move "
+            "it again. Else put that folder back from the backup, or begin anew: `keepline clean --yes`"
+        )
+    server.start()
+    return server
+
+
 def dsn(settings: Settings, login: str | None = None) -> str:
     """Return the store's connection string; it holds a password, so never print it.
 
@@ -52,6 +71,8 @@ def dsn(settings: Settings, login: str | None = None) -> str:
         SourceUnavailableError: the embedded server does not start.
         UsageError: the login has no password here.
     """
+    if login is not None and login not in READERS:
+        raise UsageError(f"no reader {login!r}: choose one of {', '.join(READERS)}")
     own = settings.store_dsn.get_secret_value() or _embedded_dsn(settings)
     own = conninfo.make_conninfo(
         own,
@@ -61,8 +82,6 @@ def dsn(settings: Settings, login: str | None = None) -> str:
     )
     if login is None:
         return own
-    if login not in READERS:
-        raise UsageError(f"no reader {login!r}: choose one of {', '.join(READERS)}")
     password = getattr(settings, f"{login}_password").get_secret_value()
     return conninfo.make_conninfo(own, user=login, password=password)
 
@@ -75,27 +94,42 @@ def application_name() -> str:
 @cache
 def _embedded_dsn(settings: Settings) -> str:
     """Start the embedded server, once per process: asking it each time costs two processes."""
-    server = embedded(settings)
-    server.start()
+    server = start_embedded(settings)
     server.ensure_database(settings.store_database)
     return server.dsn(settings.store_database)
 
 
 def connect(
-    settings: Settings, login: str | None = None, *, autocommit: bool = False
+    settings: Settings,
+    login: str | None = None,
+    *,
+    autocommit: bool = False,
+    confirmed: bool = True,
 ) -> psycopg.Connection[TupleRow]:
-    """Open a connection to the store; see `dsn` for the arguments.
+    """Open a connection to the store; see `dsn` for the other arguments.
+
+    Args:
+        settings: where the store is.
+        login: a reader's login, or None for the pipeline's own.
+        autocommit: each statement is a transaction.
+        confirmed: look whether the store is this home's own, filled under its keys; readers may not look.
 
     Raises:
         SourceUnavailableError: the server cannot be reached or refuses the login.
+        UsageError: the store belongs to another home or other keys.
     """
     target = dsn(settings, login)
     try:
-        return psycopg.connect(
-            target,
-            autocommit=autocommit,
-            connect_timeout=10,
-        )
+        connection = psycopg.connect(target, autocommit=autocommit, connect_timeout=10)
+        if confirmed and login is None:
+            try:
+                home.confirm(connection, settings)
+                # The caller's transaction begins with the caller's first statement.
+                connection.rollback()
+            except BaseException:
+                connection.close()
+                raise
+        return connection
     except psycopg.OperationalError as error:
         parts = conninfo.conninfo_to_dict(target)
         raise SourceUnavailableError(

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 from extract_source import DAY, Extraction, call, calls
 
+from keepline import home
 from keepline.contract import load_contract
 from keepline.extract import aside, table
 from keepline.extract.session import Session
@@ -177,6 +178,7 @@ def test_the_manifest_tells_what_the_partition_holds(delivered):
         "sums": {"duration_s": sum(10 + n for n in range(200)), "charge_fen": 200 * 15},
     }
     assert said["source"]["file"] == f"{DAYS[0]}/cdr_voice.csv.gz"
+    assert said["keys"] == {"version": 1, **home.fingerprints(delivered.settings)}
 
 
 def test_what_a_killed_run_left_behind_does_no_harm(delivered):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 from keepline import store
 from keepline.contract import load_contract
-from keepline.errors import UsageError
+from keepline.errors import SourceUnavailableError, UsageError
 from keepline.progress import out, progress
 from keepline.settings import Settings
 
@@ -39,12 +42,30 @@ def exists(settings: Settings) -> bool:
     return (settings.operator_home / "simulation.json").exists()
 
 
+@contextlib.contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Be the only one that creates the demo operator, or throws it away, for a `with` block.
+
+    Raises:
+        SourceUnavailableError: another process does.
+    """
+    settings.operator_home.mkdir(parents=True, exist_ok=True)
+    with (settings.operator_home / "simulate.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SourceUnavailableError(
+                f"another command creates the demo operator in {settings.home}: wait until it has ended, "
+                "then `keepline status`"
+            ) from None
+        yield
+
+
 def point_to(settings: Settings) -> None:
     """Give the operator file the addresses of the embedded demo, unless the environment has them."""
     if settings.operator != "demo" or "KEEPLINE_DEMO_DSN" in os.environ:
         return
-    server = store.embedded(settings)
-    server.start()
+    server = store.start_embedded(settings)
     os.environ["KEEPLINE_DEMO_DSN"] = server.dsn(
         DATABASE, user="extractor", password=settings.extractor_password.get_secret_value()
     )
@@ -57,13 +78,28 @@ def create(
     """Simulate the demo operator into its database and the drops folder.
 
     The database is one of the embedded server, unless `KEEPLINE_DEMO_ADMIN_DSN` names another.
+
+    Raises:
+        UsageError: it exists.
+        SourceUnavailableError: another process creates it.
     """
+    with alone(settings):
+        if exists(settings):
+            raise UsageError(
+                "the demo operator exists, and what was extracted from it would not fit another one: "
+                "`make clean` first"
+            )
+        _create(settings, subscribers, days, seed, last_date, mornings)
+
+
+def _create(
+    settings: Settings, subscribers: int, days: int, seed: int, last_date: date, mornings: int
+) -> None:
     from keepline.simulator import simulate
 
     admin_dsn = os.environ.get("KEEPLINE_DEMO_ADMIN_DSN")
     if admin_dsn is None:
-        server = store.embedded(settings)
-        server.start()
+        server = store.start_embedded(settings)
         server.ensure_database(DATABASE)
         admin_dsn = server.dsn(DATABASE)
     first_date = last_date - timedelta(days=days - 1)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
-from keepline import store
+from keepline import home, store
 from keepline.commands import demo
 from keepline.compute import compute_for
 from keepline.contract import load_contract
@@ -69,16 +69,20 @@ def _folder(settings: Settings) -> Iterator[str]:
     yield f"{settings.home} ({free / 1024**3:.0f} GiB free)"
 
 
+def _privacy(settings: Settings) -> Iterator[str]:
+    if commands := home.openings(settings.home):
+        raise KeeplineError(f"others can look into {settings.home}: {' && '.join(commands)}")
+    if names := store.embedded(settings).inherited():
+        raise KeeplineError(
+            f"the embedded PostgreSQL was started with {', '.join(names)} in its environment: keepline stop"
+        )
+    yield "nobody else can look into the home, and its server was given no key"
+
+
 def _secrets(settings: Settings) -> Iterator[str]:
-    for name in ("pseudonym_key", "vault_key"):
-        try:
-            length = len(bytes.fromhex(getattr(settings, name).get_secret_value()))
-        except ValueError:
-            length = 0
-        if length != 32:
-            raise KeeplineError(
-                f"KEEPLINE_{name.upper()} is not 64 hex digits: openssl rand -hex 32"
-            )
+    for name in home.KEYS:
+        if not getattr(settings, name).get_secret_value():
+            raise KeeplineError(f"KEEPLINE_{name.upper()} is lost. {home.way_out(name)}")
     folder = settings.home / "secrets"
     for path in sorted(folder.glob("*")):
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -127,6 +131,7 @@ CHECKS: tuple[tuple[str, Callable[[Settings], Iterator[str]]], ...] = (
     ("packages", _python),
     ("lightgbm", _model_library),
     ("home", _folder),
+    ("privacy", _privacy),
     ("secrets", _secrets),
     ("contract", _contract),
     ("operator", _operator),

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from keepline import store
+from keepline import home, lease, store
 from keepline.commands import demo, morning
 from keepline.commands.context import DateOption
 from keepline.commands.verify import verify
+from keepline.embedded import EmbeddedPostgres
 from keepline.errors import UsageError
 from keepline.progress import out
 from keepline.settings import Settings, parse_date
@@ -34,7 +35,9 @@ def simulate(
     end: Annotated[
         str, typer.Option(metavar="DAY", help="Last business day of the history.")
     ] = "2026-06-30",
-    mornings: Annotated[int, typer.Option(help="Further business days, for later runs.")] = 30,
+    mornings: Annotated[
+        int, typer.Option(help="Further business days, for later runs.", min=0)
+    ] = 30,
 ) -> None:
     """Create the demo operator: a telecom operator that never existed, the same for the same seed.
 
@@ -42,17 +45,13 @@ def simulate(
 
     Example: keepline simulate --subscribers 10000 --days 400
     """
-    settings = Settings.load()
-    if demo.exists(settings):
-        raise UsageError(
-            "the demo operator exists, and what was extracted from it would not fit another one: "
-            "`make clean` first"
-        )
-    demo.create(settings, subscribers, days, seed, parse_date(end), mornings)
+    demo.create(Settings.load(), subscribers, days, seed, parse_date(end), mornings)
 
 
 def airflow(
-    port: Annotated[int, typer.Option(help="Port of the web page on 127.0.0.1.")] = 8080,
+    port: Annotated[
+        int, typer.Option(help="Port of the web page on 127.0.0.1.", min=1, max=65535)
+    ] = 8080,
 ) -> None:
     """Start Airflow with the DAGs loaded, and print where to look.
 
@@ -70,14 +69,56 @@ def clean(
 ) -> None:
     """Stop the embedded PostgreSQL and throw away everything below KEEPLINE_HOME.
 
+    Never beside a stage: it says who is at work. A store elsewhere (KEEPLINE_STORE_DSN) keeps all its rows.
+
     Example: keepline clean --yes
     """
-    settings = Settings.load()
+    settings = Settings.load(need_keys=False)
     if not yes:
         raise UsageError(f"this throws away {settings.home} and all in it: add --yes")
-    store.embedded(settings).remove()
-    shutil.rmtree(settings.home, ignore_errors=True)
+    # Whoever is at work goes on: it is for the person to end that first.
+    settings = settings.model_copy(update={"lease_wait_s": 1})
+    server = store.embedded(settings)
+    runs = _runs(server)
+    with demo.alone(settings), lease.hold_all(_stores(settings, server, runs=runs), "clean"):
+        _give_up(settings)
+        server.remove(running=runs)
+        shutil.rmtree(settings.home, ignore_errors=True)
+    if settings.home.exists() and any(settings.home.iterdir()):
+        raise UsageError(
+            f"not all of {settings.home} could be removed: look at who owns what is left"
+        )
     out.print(f"clean     {settings.home} is gone", markup=False)
+
+
+def _runs(server: EmbeddedPostgres) -> bool:
+    """Tell whether a home's own server runs: where it does not, no stage is at work in its stores."""
+    try:
+        return server.is_running()
+    except home.AnotherHomeError:
+        return False
+
+
+def _stores(settings: Settings, server: EmbeddedPostgres, *, runs: bool) -> list[Settings]:
+    """Return the settings of every operator whose store a home has."""
+    if settings.store_dsn.get_secret_value():
+        with store.connect(settings, confirmed=False) as connection:
+            return [settings] if home.owns(connection, settings) else []
+    prefix = settings.store_database.removesuffix(settings.operator)
+    return [
+        settings.model_copy(update={"operator": name.removeprefix(prefix)})
+        for name in (server.databases() if runs else [])
+        if name.startswith(prefix)
+    ]
+
+
+def _give_up(settings: Settings) -> None:
+    """Let a store that is elsewhere take a new home."""
+    if not settings.store_dsn.get_secret_value():
+        return
+    with store.connect(settings, confirmed=False) as connection:
+        if home.owns(connection, settings):
+            connection.execute(home.TAKE_OVER)
 
 
 def stop() -> None:
@@ -85,7 +126,7 @@ def stop() -> None:
 
     Example: keepline stop
     """
-    settings = Settings.load()
+    settings = Settings.load(need_keys=False)
     store.embedded(settings).stop()
     out.print("stop      the embedded PostgreSQL is stopped")
 
@@ -97,7 +138,7 @@ def doctor() -> None:
     """
     from keepline.commands.doctor import examine
 
-    raise typer.Exit(examine(Settings.load()))
+    raise typer.Exit(examine(Settings.load(need_keys=False)))
 
 
 def register(app: typer.Typer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from datetime import date, datetime
 from decimal import Decimal
@@ -20,12 +21,18 @@ from rich.table import Table
 
 from keepline import store
 from keepline.errors import SourceUnavailableError, UsageError
-from keepline.progress import out
+from keepline.progress import harmless, out
 from keepline.settings import Settings
 
 FORMATS = ("table", "csv", "json")
-# A spreadsheet runs a cell that begins with one of these; a leading quote makes it text again.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet runs a cell that begins with one of these, plain or as wide as a Chinese character; and a
+# cell begins wherever a separator or a quote of some country's lets one begin.
+FORMULA = re.compile(
+    r"""((?:^|[,;|\t\r\n"'])[\s\x00-\x20\ufeff\u200b]*)(?=[=+@\-\uff1d\uff0b\uff20\uff0d])"""
+)
+# These begin a cell that some of them run as well.
+STARTS = ("\t", "\r")
+CONTROLS = re.compile("[\x7f-\x9f]")
 
 
 def query(
@@ -97,9 +104,15 @@ def write_rows(names: list[str], rows: list[tuple[Any, ...]], format_: str) -> N
             (quoting if returns else plain).writerow([_cell(value) for value in row])
     elif format_ == "json":
         records = [dict(zip(names, row, strict=True)) for row in rows]
-        sys.stdout.write(json.dumps(records, default=_plain, ensure_ascii=False, indent=2) + "\n")
+        text = json.dumps(records, default=_plain, ensure_ascii=False, indent=2)
+        # JSON escapes one of the two sets of control characters by itself.
+        sys.stdout.write(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
     else:
-        cells = [["" if value is None else _shown(value) for value in row] for row in rows]
+        # Before columns are made as wide as what is in them.
+        names = [harmless(name) for name in names]
+        cells = [
+            ["" if value is None else harmless(_shown(value)) for value in row] for row in rows
+        ]
         columns = list(zip(names, *cells, strict=True))
         if sum(max(map(len, column)) + 1 for column in columns) > out.width:
             _print_records(names, cells)
@@ -112,7 +125,7 @@ def _print_table(names: list[str], cells: list[list[str]], rows: list[tuple[Any,
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, sample in zip(names, rows[0] if rows else names, strict=True):
         number = isinstance(sample, int | float | Decimal) and not isinstance(sample, bool)
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+        table.add_column(escape(name), justify="right" if number else "left", no_wrap=True)
     for line in cells:
         table.add_row(*(escape(cell) for cell in line))
     out.print(table)
@@ -135,9 +148,14 @@ def _shown(value: object) -> str:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return "'" + value
-    return value
+    """Return a value as a spreadsheet shows it: a quote makes text of what it would run."""
+    if not isinstance(value, str):
+        return value
+    disarmed = FORMULA.sub(r"\1'", value)
+    if (disarmed.startswith((*STARTS, " ")) and disarmed != value) or disarmed.startswith(STARTS):
+        disarmed = "'" + disarmed
+    # In a file a value stays as it is; a terminal would obey it.
+    return harmless(disarmed) if sys.stdout.isatty() else disarmed
 
 
 def _plain(value: object) -> object:

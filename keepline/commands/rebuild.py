@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from keepline import lease, store
+from keepline import home, lease, store
 from keepline.build import build as build_layer
 from keepline.commands.backfill import ONE_DAY, last_done
 from keepline.commands.context import stage
@@ -85,10 +85,12 @@ def _apart(settings: Settings) -> Settings:
     )
     apart.operator_home.mkdir(parents=True)
     for mine, own in (
+        # The same home: what connects from there works on its store.
+        (apart.home / home.FILE, settings.home / home.FILE),
         (apart.landing_dir, settings.landing_dir),
         (apart.exchange_dir, settings.exchange_dir),
     ):
-        mine.symlink_to(own, target_is_directory=True)
+        mine.symlink_to(own)
     return compute_for(settings).apart(apart)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from keepline import lease
+from keepline import home, lease
 from keepline.contract import Column, Table
 from keepline.errors import OutOfRoomError, SourceUnavailableError
 from keepline.extract import pseudonyms
@@ -398,6 +398,7 @@ class TableExtract:
             )
 
     def _manifests(self, landed: Mapping[date, int]) -> dict[date, dict[str, Any]]:
+        keys = {"version": home.KEY_VERSION, **home.fingerprints(self._settings)}
         return {
             day: {
                 "physical_rows": figures.physical,
@@ -405,6 +406,7 @@ class TableExtract:
                 "skipped_rows": figures.skipped,
                 "sums": figures.sums,
                 "source": figures.source,
+                "keys": keys,
             }
             for day, figures in self._days.items()
             if day not in self._held

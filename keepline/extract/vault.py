@@ -14,10 +14,10 @@ from psycopg.rows import TupleRow
 
 from keepline import store
 from keepline.errors import BadDataError, SourceUnavailableError, UsageError
+from keepline.home import KEY_VERSION
 from keepline.settings import Settings
 
 NONCE_BYTES = 12
-KEY_VERSION = 1
 COPY = (
     "copy incoming (table_name, key_text, column_name, load_date, ciphertext, key_version)"
     " from stdin (format binary)"
