@@ -357,7 +357,7 @@ uncounted as (
 
 ),
 
--- What became known of the days after the sign: within the silence it was none, after it is a return.
+-- What became known of the days after the sign: within the silence it was none, after it a return.
 judged_silences as (
 
     select
@@ -515,7 +515,7 @@ told_ends as (
         subscription_id,
         life_no,
         load_date,
-        termination_reason_code,
+        is_deletion,
         greatest(
             coalesce(terminated_date, status_date, load_date), activated_date
         ) as event_date,
@@ -527,8 +527,7 @@ told_ends as (
             partition by subscription_id, life_no
             order by case when is_deletion then 1 else 0 end, load_date desc
         ) as newest_reason_code,
-        terminated_date is not null or status_date is not null as is_dated,
-        is_deletion
+        terminated_date is not null or status_date is not null as is_dated
 
     from numbered
 
@@ -536,7 +535,7 @@ told_ends as (
 
 ),
 
--- The first telling of an end, and later ones that date it: a deletion only ends what had not ended.
+-- The first telling of an end, and later ones that date it: a deletion ends what had not ended.
 dated_ends as (
 
     select
@@ -674,15 +673,15 @@ terminations as (
     select
         judged_ends.subscription_id,
         judged_ends.termination_reason_code as reason_code,
+        judged_ends.corrected_date,
+        judged_ends.returned_date,
+        judged_ends.revoked_date,
+        near_ports.recipient_operator,
         -- No loss begins before the line came back from the one before.
         greatest(
             judged_ends.event_date,
             coalesce(already_lost.returned_date, judged_ends.event_date)
         ) as event_date,
-        judged_ends.corrected_date,
-        judged_ends.returned_date,
-        judged_ends.revoked_date,
-        near_ports.recipient_operator,
         greatest(
             judged_ends.confirmed_date,
             coalesce(already_lost.free_from, judged_ends.confirmed_date)
