@@ -26,7 +26,7 @@ from engines import ENGINES, ON_SPARK, engine_of, forget
 from models_ml_rows import write_labels
 from psycopg import sql
 
-from keepline import store
+from keepline import home, store
 from keepline.commands import modelling, pipeline, verify
 from keepline.commands.rebuild import rebuild
 from keepline.compute import compute_for
@@ -82,6 +82,8 @@ class Operator:
     def _build(self, engine: str) -> Settings:
         """Build and publish: a history, then its last day as a daily run does it."""
         shutil.copytree(self.folder / "landed", self.folder / engine)
+        # A home of its own, with a store of its own: as one that was moved, not as a copy.
+        home.change(self.folder / engine, path=str(self.folder / engine))
         settings = self._settings(engine, engine)
         for window in (HISTORY, DAY):
             pipeline.load(settings, window)
