@@ -159,21 +159,25 @@ def test_marts_are_the_same_however_the_windows_came(whole, warehouse):
 def test_movement_balances_and_is_restated_by_what_becomes_known_later(whole):
     rows = whole["mart_subscriber_movement"]
 
-    # s8 was silent from 15 December to 28 March, which became known on 20 April: no loss stands.
-    assert movement(rows, date(2025, 12, 1))["churn"] == 0
+    # s8 was silent from 15 December to 28 March, a loss of December and a return of March.
+    assert movement(rows, date(2025, 12, 1))["churn"] == 1
+    assert movement(rows, date(2026, 3, 1))["win_backs"] == 1
     # On 20 February s7 joined and s1 moved to another province.
     moved = Counter(migration_in=1, migration_out=1)
-    assert movement(rows, date(2026, 2, 1)) == moved + Counter(opening=7, gross_adds=1, closing=8)
+    assert movement(rows, date(2026, 2, 1)) == moved + Counter(opening=6, gross_adds=1, closing=7)
     # s3 left on 28 April, known on 2 May; s4 moved to another brand.
-    assert movement(rows, date(2026, 4, 1)) == moved + Counter(opening=8, churn=1, closing=7)
-    # A silence that began on 2 February is a loss by 3 May: prepaid losses of February still come.
+    assert movement(rows, date(2026, 4, 1)) == moved + Counter(
+        opening=8, churn=1, churn_first_published=1, closing=7
+    )
+    # A silence that began on 2 February is a loss by 3 May, and rows come five days late: prepaid
+    # losses of January may still come.
     prepaid = {row["month_start"]: row["is_settled"] for row in rows if "prepaid" in row.values()}
     assert [month for month in prepaid if not prepaid[month]] == [
-        date(2026, month, 1) for month in (2, 3, 4, 5)
+        date(2026, month, 1) for month in (1, 2, 3, 4, 5)
     ]
     for row in rows:
-        came, went = row["gross_adds"] + row["migration_in"], row["migration_out"] + row["churn"]
-        assert row["opening"] + came - went == row["closing"]
+        came = row["gross_adds"] + row["win_backs"] + row["migration_in"]
+        assert row["opening"] + came - row["migration_out"] - row["churn"] == row["closing"]
     months = sorted({row["month_start"] for row in rows})
     for month, following in pairwise(months):
         assert movement(rows, month)["closing"] == movement(rows, following)["opening"]

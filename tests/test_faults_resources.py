@@ -19,7 +19,7 @@ from extract_source import DAY, Extraction, calls
 from fault_limits import SmallDisk
 from fault_store import Shop, sentence
 
-from keepline import store
+from keepline import home, store
 from keepline.commands import pipeline
 from keepline.compute.duckdb import ComputeDamagedError, DuckDBCompute
 from keepline.embedded import EmbeddedPostgres
@@ -228,6 +228,14 @@ def test_a_run_killed_while_it_folds_the_log_in_is_mended_by_its_rerun(landed, t
 # -- the disk is full ----------------------------------------------------------------------------
 
 
+def moved(settings: Settings, folder: Path) -> Settings:
+    """Return a home that holds what another one does and works on the same store, as if it had moved."""
+    shutil.copytree(settings.operator_home, folder / "demo")
+    shutil.copy(settings.home / home.FILE, folder)
+    home.change(folder, path=str(folder))
+    return settings.model_copy(update={"home": folder})
+
+
 def landing(settings: Settings) -> dict[str, str]:
     return {
         str(path.relative_to(settings.landing_dir)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -245,8 +253,7 @@ def test_a_disk_that_is_full_while_landing_leaves_landing_as_it_was(
     for number, day in enumerate(DAYS):
         landed.mediation.deliver(calls(3000 + number, day), day)
     with SmallDisk(tmp_path / "disk") as disk:
-        shutil.copytree(settings.operator_home, disk.folder / "demo")
-        small = settings.model_copy(update={"home": disk.folder})
+        small = moved(settings, disk.folder)
         before = landing(small)
 
         with disk.nearly_full(left_kb), pytest.raises(OutOfRoomError, match="is full") as told:
@@ -273,8 +280,7 @@ def test_a_disk_that_is_full_while_loading_leaves_the_compute_file_whole(
         landed.mediation.deliver(calls(9000 + number, day), day)
     pipeline.extract(settings, ALL, accept_changed="T1")
     with SmallDisk(tmp_path / "disk") as disk:
-        shutil.copytree(settings.operator_home, disk.folder / "demo")
-        small = settings.model_copy(update={"home": disk.folder})
+        small = moved(settings, disk.folder)
 
         with disk.nearly_full(left_kb), pytest.raises(OutOfRoomError, match="is full") as told:
             pipeline.load(small, ALL)
