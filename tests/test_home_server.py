@@ -27,7 +27,8 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs 
 def open_folder() -> Iterator[Path]:
     """Return a folder that the server's own user may enter, which pytest's may not be."""
     folder = Path("/var/tmp") / f"keepline-home-{os.getpid()}"  # noqa: S108
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
+    folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
 
