@@ -42,6 +42,7 @@ class Fate:
         return self.left / self.lines
 
 
+@pytest.mark.deep
 def test_the_silent_leave_and_the_keen_stay(tmp_path: Path):
     fates = fates_of(tmp_path / "home", 600, 270, [DECEMBER])
 
