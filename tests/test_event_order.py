@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from dbt.cli.main import dbtRunner
 from engines import Engine
+from psycopg import conninfo
 from sqlfluff.core import FluffConfig, Linter
 from sqlfluff.core.parser import BaseSegment
 from warehouse import Row, Rows, Warehouse, at
@@ -383,4 +384,6 @@ def engine_of_its_own(engine: Engine) -> Engine:
     """Return the engine with another database where databases have names."""
     if "compute_dsn" not in engine:
         return engine
-    return engine | {"compute_dsn": f"{engine['compute_dsn']}_renamed"}
+    dsn = str(engine["compute_dsn"])
+    name = conninfo.conninfo_to_dict(dsn)["dbname"]
+    return engine | {"compute_dsn": conninfo.make_conninfo(dsn, dbname=f"{name}_renamed")}
