@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from independent.landed import (
@@ -40,8 +41,10 @@ from independent.recount_value import (
 from independent.world import World, at, columns_only, crowd
 from warehouse import Warehouse
 
+from models_ml.churn.model import LabelParams, ModelSet, TrainingParams
 from models_ml.churn.parameters import choose_params
-from models_ml.churn.tiers import assign_tiers
+from models_ml.churn.scoring import RULE_NO_MODEL, Stamps, judge, living_rows, predict_rows
+from models_ml.churn.tiers import assign_tiers, is_silent
 
 PACKAGE = Path(__file__).parent / "independent"
 FIRST, LAST = date(2026, 1, 1), date(2026, 7, 31)
@@ -793,10 +796,58 @@ def check(world: World, rows: Rows, tables: Mapping[str, list[Row]]) -> list[str
     ]
 
 
-def check_features(rows: Rows, warehouse: Warehouse, as_of: date) -> list[str]:
-    found = warehouse.features(as_of)
-    counted = {(name,): row for name, row in features(complete(rows), as_of).items()}
-    return differences("features", counted, found, ("subscription_id",))
+def check_as_of(rows: Rows, warehouse: Warehouse, as_of: date) -> list[str]:
+    """Compare the features of a day and the tiers of its base."""
+    found, counted = warehouse.features(as_of), features(complete(rows), as_of)
+    key = ("subscription_id",)
+    return [
+        *differences("features", {(name,): row for name, row in counted.items()}, found, key),
+        *differences("tiers", tiers_of(counted, as_of), judged(found, as_of), key),
+    ]
+
+
+def judged(found: list[Row], as_of: date) -> list[Row]:
+    """Return what keepline says of features, with chances and worths as if a model had said them."""
+    seed = pd.DataFrame(Parameters.of_seed("param_risk_tier").rows)
+    params = choose_params(seed, as_of)
+    predicted = predict_rows(living_rows(pd.DataFrame(found)), None, params)
+    scored = (predicted["unscored"] == RULE_NO_MODEL).to_numpy()
+    reached = scored & ~is_silent(predicted, params)
+    said = [said_of(name) for name in predicted["subscription_id"]]
+    predicted["churn_probability"] = np.where(reached, [chance for chance, _ in said], np.nan)
+    predicted["value_fen"] = np.where(scored, [worth for _, worth in said], np.nan)
+    models = ModelSet({}, {}, as_of, LabelParams(3, 30), TrainingParams(), {}, "", {})
+    scores = judge(predicted, models, params, Stamps(as_of, "", ""))
+    named = scores[["subscription_id", "risk_tier", "tier_rule_id"]]
+    return [{str(name): value for name, value in row.items()} for row in named.to_dict("records")]
+
+
+def tiers_of(counted: dict[str, Row], as_of: date) -> dict[tuple[Any, ...], Row]:
+    """Return what the words say of features that were counted, with the same chances and worths."""
+    found, asked = {}, []
+    for name, row in counted.items():
+        months = row["full_months_on_net"]
+        if not row["is_alive"]:
+            continue
+        if months is not None and months < 3:
+            found[name] = ("NEW", "NEW_ON_NET")
+        elif months is None or not row["known_flag"]:
+            found[name] = ("NODATA", "NOTHING_KNOWN")
+        else:
+            chance, worth = said_of(name)
+            group = "prepaid" if row["payment_type"] == "prepaid" else "postpaid"
+            told = {"payment_group": group, "churn_probability": chance, "value_fen": worth}
+            asked.append({**row, **told, "subscription_id": name})
+    found |= tiers(asked, Parameters.of_seed("param_risk_tier"), as_of)
+    return {
+        (name,): {"risk_tier": tier, "tier_rule_id": rule} for name, (tier, rule) in found.items()
+    }
+
+
+def said_of(name: str) -> tuple[float, float]:
+    """Return a chance and a worth in fen that depend on nothing but the name."""
+    chance = random.Random(name)  # noqa: S311 - repeatable, not secret
+    return chance.random() ** 3, float(chance.randrange(200_000))
 
 
 def test_small_worlds_that_were_counted_otherwise(warehouse_of):
@@ -856,7 +907,10 @@ def test_every_published_row_is_counted_again(warehouse_of):
     assert check(world, rows, published(warehouse)) == []
 
     as_of = months_later(world.last.replace(day=1), -1) + timedelta(days=9)
-    assert check_features(rows, warehouse, as_of) == []
+    assert check_as_of(rows, warehouse, as_of) == []
+    tiers_there = tiers_of(features(complete(rows), as_of), as_of).values()
+    assert {row["risk_tier"] for row in tiers_there} >= {"HIGH", "MEDIUM", "LOW", "NEW"}
+    assert "SILENT_TOO_LONG" in {row["tier_rule_id"] for row in tiers_there}
 
 
 def test_every_row_is_the_same_when_the_days_came_in_pieces(warehouse_of):
@@ -876,7 +930,7 @@ def test_fifty_worlds_are_counted_again(warehouse_of, seed):
 
     assert check(world, rows, published(warehouse)) == []
     for back in (0, 45):
-        assert check_features(rows, warehouse, world.last - timedelta(days=back)) == []
+        assert check_as_of(rows, warehouse, world.last - timedelta(days=back)) == []
 
 
 def test_tiers_are_counted_again():

@@ -27,7 +27,7 @@ from independent.landed import (
     newest_versions,
     six_places,
 )
-from independent.recount_life import activity, lives, moved
+from independent.recount_life import activity, lives, moved, version_on
 from independent.recount_revenue import Revenue
 
 MEGABYTE = 1_048_576
@@ -58,6 +58,12 @@ def features(rows: Rows, as_of: date, definition: Parameters | None = None) -> d
     fees = _fees(told)
     tickets = by(told.get("trouble_ticket", ()), "ticket_id")
     arrears = _arrears(told, as_of)
+    heard_of = {
+        row["subscription_id"]
+        for table in ("cdr_voice", "cdr_sms", "cdr_data", "recharge", "bill_line", "interaction")
+        for row in told.get(table, ())
+        if (as_of - row["event_date"]).days < YEAR_DAYS
+    }
 
     def mean(of: Monthly, name: str, unit: int) -> Any:
         return six_places(Fraction(sum(of[name][month] for month in three), 3 * unit))
@@ -89,6 +95,8 @@ def features(rows: Rows, as_of: date, definition: Parameters | None = None) -> d
             and within(local_day(versions[0]["created_at"]), 90)
         ]
         found[name] = {
+            "payment_type": version_on(life.versions, as_of)["payment_type"],
+            "known_flag": name in heard_of,
             "is_alive": life.in_service(as_of),
             "tenure_days": (as_of - begun).days if begun else None,
             "full_months_on_net": full_months(begun, as_of) if begun else None,
