@@ -10,8 +10,8 @@ from engines import Engine
 from warehouse import Row, Warehouse, at
 from warehouse_rows import bill, bill_line, call, holding, offering, recharge
 
-FIRST, LAST = date(2026, 5, 1), date(2026, 11, 15)
-MAY, JUNE, JULY = date(2026, 5, 1), date(2026, 6, 1), date(2026, 7, 1)
+FIRST, LAST = date(2026, 4, 1), date(2026, 11, 15)
+APRIL, MAY, JUNE, JULY = date(2026, 4, 1), date(2026, 5, 1), date(2026, 6, 1), date(2026, 7, 1)
 WINDOWS = [
     (FIRST, date(2026, 5, 31)),
     (date(2026, 6, 1), date(2026, 6, 10)),
@@ -59,6 +59,8 @@ def rows() -> dict[str, list[Row]]:
         version("later", date(2026, 6, 10), activated_at=at(date(2026, 6, 2))),
         version("earlier", date(2026, 6, 5), activated_at=at(date(2026, 6, 5))),
         version("earlier", date(2026, 6, 12), activated_at=at(date(2026, 5, 20))),
+        version("a month earlier", date(2026, 5, 20), activated_at=at(date(2026, 5, 20))),
+        version("a month earlier", date(2026, 6, 10), activated_at=at(date(2026, 4, 20))),
         # Silent for 103 days and back; silent by mistake; silent for good.
         version("back", FIRST, **prepaid),
         version("late", FIRST, **prepaid),
@@ -119,8 +121,8 @@ def rows() -> dict[str, list[Row]]:
             holding("turns", "music", date(2026, 6, 15), role="add_on"),
         ],
         "recharge": [
-            # 109 yuan are 100 without the 9 % of 2026.
-            recharge("turns", date(2026, 6, 10), 109),
+            # 53 yuan are 48.62 without the 9 % of 2026, 109 are 100.
+            recharge("turns", date(2026, 6, 10), 53),
             recharge("turns", date(2026, 6, 18), 109),
             recharge("turns", date(2026, 6, 25), 109),
         ],
@@ -165,6 +167,9 @@ def test_a_corrected_activation_moves_the_month_in_which_it_counts(world):
     earlier = months(world, "earlier")
     assert earlier[MAY] == (0, 1, 0, 0, 0, 1)
     assert earlier[JUNE] == (1, 0, 0, 0, 0, 1)
+    a_month = months(world, "a month earlier")
+    assert a_month[APRIL] == (0, 1, 0, 0, 0, 1)
+    assert a_month[MAY] == a_month[JUNE] == (1, 0, 0, 0, 0, 1)
 
 
 def test_a_loss_that_returns_stays_with_the_return_beside_it(world):
@@ -221,7 +226,7 @@ def test_a_later_port_out_does_not_name_an_earlier_end(world):
 
 
 def test_a_change_of_payment_leaves_each_days_money_where_it_was_earned(world):
-    # 100 without tax on 10 June; of the 100 of 18 June a quarter is the partner's; on 25 June the
+    # 48.62 without tax on 10 June; of the 100 of 18 June a quarter is the partner's; on 25 June the
     # line pays bills, and the recharge is no revenue; the bill of July is.
     assert world.rows(
         "select cast(month_start as varchar) as m, payment_type, own_revenue_fen, third_party_fen,"
@@ -231,9 +236,9 @@ def test_a_change_of_payment_leaves_each_days_money_where_it_was_earned(world):
         {
             "m": "2026-06-01",
             "payment_type": "postpaid",
-            "own_revenue_fen": 17500,
+            "own_revenue_fen": 12362,
             "third_party_fen": 2500,
-            "recharge_fen": 32700,
+            "recharge_fen": 27100,
         },
         {
             "m": "2026-07-01",
@@ -255,14 +260,16 @@ def test_the_movement_tells_the_same_and_which_months_are_settled_and_whole(worl
     )
     told = [tuple(int(v) if k != "m" else v for k, v in row.items()) for row in found]
     # In service at first: beat, back, late, silent, restored, mistaken, restated, turns, ported.
-    # May: earlier joins; back, silent and ported are lost, ported is back.
-    assert told[:3] == [
-        ("2026-05-01", 9, 1, 1, 3, 6, 8, 1, 1),
-        ("2026-06-01", 8, 1, 1, 2, 2, 8, 1, 1),
-        ("2026-07-01", 8, 0, 0, 1, 1, 7, 1, 1),
+    # April: a month earlier joins. May: earlier joins; back, silent and ported are lost, ported is
+    # back.
+    assert told[:4] == [
+        ("2026-04-01", 9, 1, 0, 0, 0, 10, 1, 1),
+        ("2026-05-01", 10, 1, 1, 3, 6, 9, 1, 1),
+        ("2026-06-01", 9, 1, 1, 2, 2, 9, 1, 1),
+        ("2026-07-01", 9, 0, 0, 1, 1, 8, 1, 1),
     ]
     # Known until 15 November: what is silent since the end of August is not lost yet.
-    assert [(row[0], *row[7:]) for row in told[3:]] == [
+    assert [(row[0], *row[7:]) for row in told[4:]] == [
         ("2026-08-01", 0, 1),
         ("2026-09-01", 0, 1),
         ("2026-10-01", 0, 1),
