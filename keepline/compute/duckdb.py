@@ -22,7 +22,14 @@ from keepline.compute.limits import duckdb_limits
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError
 from keepline.failpoint import reach
-from keepline.landed_files import OWN_COLUMNS, exact, parts_sql, whole_parts
+from keepline.landed_files import (
+    OWN_COLUMNS,
+    OlderContractError,
+    columns_sql,
+    exact,
+    parts_sql,
+    whole_parts,
+)
 from keepline.progress import Update
 from keepline.settings import Settings
 from keepline.window import Window
@@ -153,14 +160,16 @@ class DuckDBCompute:
             reach("load.deleted")
             inserted: tuple[Any, ...] | None = None
             if files:
+                listed = [exact(file) for file in files]
                 inserted = connection.execute(
                     f"insert into raw.{table.name} ({names}, load_date) "  # noqa: S608
-                    f"select {names}, load_date from {parts_sql()}",
-                    [[exact(file) for file in files]],
+                    f"select {columns_sql(connection, table, listed)}, load_date"
+                    f" from {parts_sql(by_name=True)}",
+                    [listed],
                 ).fetchone()
             reach("load.inserted")
             connection.commit()
-        except duckdb.Error as error:
+        except (duckdb.Error, OlderContractError) as error:
             connection.rollback()
             raise BadDataError(
                 f"landing of {table.name} for {window} does not fit the contract: "
@@ -308,11 +317,14 @@ def _make_raw_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None
             [table.name],
         ).fetchall()
     ]
-    if found != list(columns):
+    gained = {column.name for column in table.landed_columns if column.nullable} - set(found)
+    if {*found, *gained} != set(columns):
         raise BadDataError(
-            f"raw.{table.name} has the columns of an older contract: remove the compute file and "
-            "load every window again, landing still holds it all"
+            f"raw.{table.name} has the columns of an older contract: `keepline rebuild` makes it anew, "
+            "landing still holds it all"
         )
+    for name in [name for name in columns if name in gained]:
+        connection.execute(f"alter table raw.{table.name} add column {name} {columns[name]}")
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:

@@ -26,7 +26,14 @@ from keepline.compute.postgres_database import Connection
 from keepline.contract import LOAD_DATE, Contract, Table
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError
 from keepline.failpoint import reach
-from keepline.landed_files import OWN_COLUMNS, exact, parts_sql, whole_parts
+from keepline.landed_files import (
+    OWN_COLUMNS,
+    OlderContractError,
+    columns_sql,
+    exact,
+    parts_sql,
+    whole_parts,
+)
 from keepline.progress import Update
 from keepline.settings import Settings
 from keepline.window import Window
@@ -189,13 +196,21 @@ class PostgresCompute:
             )
             reach("load.deleted")
             if files:
+                listed = [exact(file) for file in files]
                 inserted = duck.execute(
                     f"insert into raw.{table.name} ({names}, load_date) "  # noqa: S608
-                    f"select {names}, load_date from {parts_sql()}",
-                    [[exact(file) for file in files]],
+                    f"select {columns_sql(duck, table, listed)}, load_date"
+                    f" from {parts_sql(by_name=True)}",
+                    [listed],
                 ).fetchone()
             reach("load.inserted")
             duck.commit()
+        except OlderContractError as error:
+            _roll_back(duck)
+            raise BadDataError(
+                f"landing of {table.name} for {window} does not fit the contract: {error}; "
+                "extract the window again"
+            ) from error
         except duckdb.Error as error:
             _roll_back(duck)
             if clearer := self._clearer(error):
@@ -315,10 +330,18 @@ def _make_raw_tables(connection: Connection, contract: Contract, place: str) -> 
         columns[LOAD_DATE] = "date"
         if table.name not in found:
             _make_table(connection, f"raw.{table.name}", columns, LOAD_DATE)
-        elif found[table.name] != list(columns):
+            continue
+        gained = {c.name for c in table.landed_columns if c.nullable} - set(found[table.name])
+        if {*found[table.name], *gained} != set(columns):
             raise BadDataError(
                 f"raw.{table.name} in {place} has the columns of an older contract: `keepline rebuild` "
                 "makes it anew, landing still holds it all"
+            )
+        for name in [name for name in columns if name in gained]:
+            connection.execute(
+                sql.SQL("alter table raw.{} add column {} {}").format(
+                    sql.Identifier(table.name), sql.Identifier(name), sql.SQL(columns[name])
+                )
             )
 
 

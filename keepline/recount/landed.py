@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from keepline.contract import LOAD_DATE, Contract, Table
+from keepline.landed_files import OlderContractError, columns_sql
 from keepline.ops import Connection
 from keepline.recount.outcome import ROWS, Difference, Figures, Hop, compared, over
 from keepline.settings import Settings
@@ -268,12 +269,12 @@ def _read_rows(
         files = [_exact(folder / f"{LOAD_DATE}={day}" / PART) for day in days]
         of_day = f"cast(left(right(part_path, {len(PART) + 11}), 10) as date)"
         query = (
-            f"select {of_day}, {figures_sql(table)} from read_parquet(?, hive_partitioning = false,"  # noqa: S608
-            " filename = 'part_path') group by 1"
+            f"select {of_day}, {figures_sql(table)} from (select part_path, %s from read_parquet(?,"  # noqa: S608
+            " hive_partitioning = false, union_by_name = true, filename = 'part_path')) group by 1"
         )
         try:
-            rows = duck.execute(query, [files]).fetchall()
-        except duckdb.Error as error:
+            rows = duck.execute(query % columns_sql(duck, table, files), [files]).fetchall()
+        except (duckdb.Error, OlderContractError) as error:
             told = f"the files do not hold what the contract says ({type(error).__name__})"
             again = f"keepline extract {over(landed.window)} --table {table.name}"
             hop.differences.append(Difference(hop.name, table.name, days[0], told, again))

@@ -296,6 +296,7 @@ select
     described.gross_add_flag,
     described.win_back_cnt,
     described.churn_cnt,
+    described.churn_cnt > 0 as churn_flag,
     described.churn_first_published_cnt,
     described.closing_flag,
     described.opening_brand_code,
