@@ -20,7 +20,7 @@ from conftest import SECRETS
 from psycopg import sql
 
 from keepline import store
-from keepline.commands import modelling, pipeline
+from keepline.commands import demo, modelling, pipeline
 from keepline.embedded import EmbeddedPostgres
 from keepline.settings import Settings
 from keepline.simulator import simulate
@@ -70,9 +70,8 @@ class Morning:
             mornings=4,
             extractor_password=SECRETS["extractor_password"],
         )
-        days = {"first_date": START, "last_date": SECOND, "end_date": COMING}
         self.settings.operator_home.mkdir(parents=True)
-        (self.settings.operator_home / "simulation.json").write_text(json.dumps(days, default=str))
+        demo.remember(self.settings, START, SECOND, COMING)
         shutil.copytree(self.drops, self._folder / "whole")
         lines = self.calls(SHORT_DAY)
         self.deliver(SHORT_DAY, lines[: len(lines) // 2])

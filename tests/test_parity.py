@@ -27,7 +27,7 @@ from models_ml_rows import write_labels
 from psycopg import sql
 
 from keepline import home, store
-from keepline.commands import modelling, pipeline, verify
+from keepline.commands import demo, modelling, pipeline, verify
 from keepline.commands.rebuild import rebuild
 from keepline.compute import compute_for
 from keepline.embedded import EmbeddedPostgres
@@ -67,8 +67,7 @@ class Operator:
         """Land the history, then its last day: no engine takes part in that."""
         settings = self._settings("landed", REFERENCE)
         settings.operator_home.mkdir(parents=True)
-        days = {"first_date": START, "last_date": LAST, "end_date": LAST}
-        (settings.operator_home / "simulation.json").write_text(json.dumps(days, default=str))
+        demo.remember(settings, START, LAST, LAST)
         pipeline.migrate(settings)
         for window in (HISTORY, DAY):
             pipeline.extract(settings, window)

@@ -12,8 +12,9 @@ from release_rows import DAY_2, DAY_3, Project
 
 from keepline import lease, ops, store
 from keepline.cli import app
-from keepline.commands import status
+from keepline.commands import demo, morning, status
 from keepline.commands.status import HeldRange, command, held_ranges, mend
+from keepline.errors import UsageError
 from keepline.extract.verdict import HOLD_REASONS
 from keepline.ops import Held, Reconciliation, StageRun
 from keepline.settings import Settings
@@ -30,8 +31,7 @@ def _published(settings, monkeypatch) -> None:
     project.fill_all(run=1)
     project.publish(DAY_2)
     settings.operator_home.mkdir(parents=True, exist_ok=True)
-    days = {"first_date": "2026-01-01", "last_date": str(DAY_2), "end_date": "2026-07-30"}
-    (settings.operator_home / "simulation.json").write_text(json.dumps(days))
+    demo.remember(settings, date(2026, 1, 1), DAY_2, date(2026, 7, 30))
 
 
 @pytest.fixture
@@ -71,6 +71,21 @@ def test_when_all_is_well_the_next_day_is_next(settings, told):
     assert "next: make run (the next business day)" in said
     for word in ("late", "held", "failed", "at work"):
         assert word not in said
+
+
+def test_a_demo_of_another_version_gives_no_new_day_and_says_the_way_out(settings, told):
+    arrive(settings, DAY_2)
+    record(settings, "publish", DAY_2, "done")
+    marker = settings.operator_home / "simulation.json"
+    days = json.loads(marker.read_text())
+    marker.write_text(json.dumps({**days, "systems": "of another version"}))
+
+    said = " ".join(told().split())
+
+    assert "next: the demo operator in" in said
+    assert "`make clean`, then `make run`, or set KEEPLINE_HOME to an empty folder" in said
+    with pytest.raises(UsageError, match="created by another version of keepline"):
+        morning.run(settings, None)
 
 
 def test_a_day_that_arrived_and_is_not_shown_is_late(settings, told):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 
 from keepline import store
 from keepline.contract import load_contract
@@ -39,7 +40,45 @@ class Calendar:
 
 def exists(settings: Settings) -> bool:
     """Tell whether the demo operator was created, whole."""
-    return (settings.operator_home / "simulation.json").exists()
+    return _marker(settings).exists()
+
+
+def remember(settings: Settings, first_date: date, last_date: date, end_date: date) -> None:
+    """Note which days a demo operator has that is there, whole; see `Calendar`."""
+    from keepline.simulator import SYSTEMS
+
+    marker = {
+        "first_date": first_date.isoformat(),
+        "last_date": last_date.isoformat(),
+        "end_date": end_date.isoformat(),
+        "systems": SYSTEMS,
+    }
+    _marker(settings).write_text(json.dumps(marker))
+
+
+def check_systems(settings: Settings) -> None:
+    """Refuse a demo operator whose systems are those of another version: some columns are not there.
+
+    A real operator's file says what its systems have; the demo's is that of this version.
+
+    Raises:
+        UsageError: another version created the demo operator.
+    """
+    from keepline.simulator import SYSTEMS
+
+    if settings.operator != "demo" or not exists(settings):
+        return
+    if json.loads(_marker(settings).read_text()).get("systems") != SYSTEMS:
+        raise UsageError(
+            f"the demo operator in {settings.home} was created by another version of keepline, and its "
+            "systems lack what this one reads. What is published stays readable, and what was extracted "
+            "can be built again; new days need a new demo: `make clean`, then `make run`, or set "
+            "KEEPLINE_HOME to an empty folder"
+        )
+
+
+def _marker(settings: Settings) -> Path:
+    return settings.operator_home / "simulation.json"
 
 
 @contextlib.contextmanager
@@ -118,12 +157,7 @@ def _create(
             extractor_password=settings.extractor_password.get_secret_value(),
         )
     seconds = time.perf_counter() - started
-    marker = {
-        "first_date": first_date.isoformat(),
-        "last_date": last_date.isoformat(),
-        "end_date": (last_date + timedelta(days=mornings)).isoformat(),
-    }
-    (settings.operator_home / "simulation.json").write_text(json.dumps(marker))
+    remember(settings, first_date, last_date, last_date + timedelta(days=mornings))
     out.print(
         f"simulate  {first_date} to {last_date} and {mornings} days for later runs: "
         f"{summary.subscribers:,} subscriptions, "
@@ -141,7 +175,7 @@ def calendar(settings: Settings) -> Calendar:
     from keepline.extract.operator import load_operator
 
     if settings.operator == "demo":
-        marker = json.loads((settings.operator_home / "simulation.json").read_text())
+        marker = json.loads(_marker(settings).read_text())
         first, last, end = (
             date.fromisoformat(marker[name]) for name in ("first_date", "last_date", "end_date")
         )

@@ -28,6 +28,7 @@ def run(settings: Settings, day: date | None) -> None:
         demo.create(
             settings, subscribers=3000, days=400, seed=7, last_date=date(2026, 6, 30), mornings=30
         )
+    demo.check_systems(settings)
     demo.point_to(settings)
     days = demo.calendar(settings)
     pipeline.migrate(settings)

@@ -103,6 +103,10 @@ def next_step(
     with suppress(UsageError, OSError):
         if day == demo.calendar(settings).end_date and late is None:
             return "nothing, the operator's data end on that day"
+    try:
+        demo.check_systems(settings)
+    except UsageError as error:
+        return str(error)
     return f"{make(settings, 'run')} (the next business day)"
 
 

@@ -21,11 +21,12 @@ from keepline.simulator.arrow import to_arrow
 from keepline.simulator.course import Course
 from keepline.simulator.database import OperatorDatabase
 from keepline.simulator.drops import Drop, DropWriter, Mediation, clear
+from keepline.simulator.schema import SYSTEMS
 from keepline.simulator.truth import write_truth
 
 Progress = Callable[[str, int, int], None]
 
-__all__ = ["OperatorDay", "SimulationSummary", "generate", "simulate"]
+__all__ = ["SYSTEMS", "OperatorDay", "SimulationSummary", "generate", "simulate"]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ Kinds: `id` (letter and running number), `code` (position in a list, written out
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -306,6 +307,9 @@ ref.brand
     valid_to day
     updated_at instant
 """
+
+# Tells the tables of one version from those of another.
+SYSTEMS: Final = hashlib.sha256(" ".join(_TABLES.split()).encode()).hexdigest()[:16]
 
 _PG_TYPES: Final = {
     "id": "text",
