@@ -40,12 +40,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = set() if DEEP else {"deep"}
     # Spark's tests are asked for by name: `-m spark` (make test-spark).
     left_out |= set() if "spark" in config.getoption("markexpr") else {"spark"}
-    unasked = [item for item in items if left_out & {mark.name for mark in item.iter_markers()}]
+    unasked = [
+        item
+        for item in items
+        if any(mark.name in left_out and is_of(mark, item) for mark in item.iter_markers())
+    ]
     config.hook.pytest_deselected(items=unasked)
     items[:] = [item for item in items if item not in unasked]
     for item in items:
         for marker in item.iter_markers("case"):
             item.user_properties += [(CASE, number) for number in marker.args]
+
+
+def is_of(mark: pytest.Mark, item: pytest.Item) -> bool:
+    """Tell whether a mark is meant for the engine of a test: `deep(on="postgres")` is for one only."""
+    of = getattr(item, "callspec", None)
+    return not mark.kwargs or (of is not None and of.params.get("engine") == mark.kwargs["on"])
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -12,6 +12,9 @@ from engines import Engine
 from warehouse import Row, Rows, Warehouse, at
 from warehouse_rows import FIRST_DAY, call, days, small_operator, subscription
 
+# On PostgreSQL it takes minutes; every change compares both engines in test_parity.
+pytestmark = pytest.mark.deep(on="postgres")
+
 MONTH_END = date(2026, 3, 31)
 LATER = date(2026, 4, 20)
 SINCE = {"activated_at": at(date(2025, 6, 1))}

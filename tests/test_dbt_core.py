@@ -183,6 +183,7 @@ def half_a_year() -> list[tuple[str, date, dict[str, Any]]]:
     ]  # fmt: skip
 
 
+@pytest.mark.deep(on="postgres")
 def test_a_year_of_windows_gives_one_answer(warehouse: Warehouse) -> None:
     warehouse.land(half_a_year())
     warehouse.run(WHOLE)
@@ -231,6 +232,7 @@ def test_a_year_of_windows_gives_one_answer(warehouse: Warehouse) -> None:
     assert differences(whole, warehouse.contents()) == {}
 
 
+@pytest.mark.deep(on="postgres")
 def test_a_window_that_memory_does_not_hold_gives_the_tables_of_one(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +312,7 @@ def test_a_window_that_became_empty_is_emptied(warehouse: Warehouse) -> None:
     ) == [(1,), (0,)]
 
 
+@pytest.mark.deep(on="postgres")
 def test_a_month_in_which_nothing_was_built_is_there_all_the_same(warehouse: Warehouse) -> None:
     may = date(2026, 5, 1)
     warehouse.land(

@@ -121,6 +121,7 @@ def test_an_operator_without_any_table_gets_empty_marts_that_say_so(warehouse):
     assert sentences == {"No lines are known: the mart is empty."}
 
 
+@pytest.mark.deep(on="postgres")
 def test_an_operator_with_two_tables_gets_what_they_can_say(warehouse):
     rows = small_operator()
     warehouse.add_all({table: rows[table] for table in ("subscription", "cdr_voice")})
@@ -143,6 +144,7 @@ def test_an_operator_with_two_tables_gets_what_they_can_say(warehouse):
     assert {row["plan_fee"] for row in features} == {None}
 
 
+@pytest.mark.deep(on="postgres")
 def test_marts_are_the_same_however_the_windows_came(whole, warehouse):
     half_a_year(warehouse)
     for first, last in WINDOWS:
@@ -156,6 +158,7 @@ def test_marts_are_the_same_however_the_windows_came(whole, warehouse):
     assert contents(warehouse) == whole
 
 
+@pytest.mark.deep(on="postgres")
 def test_movement_balances_and_is_restated_by_what_becomes_known_later(whole):
     rows = whole["mart_subscriber_movement"]
 
@@ -183,12 +186,14 @@ def test_movement_balances_and_is_restated_by_what_becomes_known_later(whole):
         assert movement(rows, month)["closing"] == movement(rows, following)["opening"]
 
 
+@pytest.mark.deep(on="postgres")
 def test_months_that_have_not_ended_are_not_scored(whole):
     for mart in ("mart_rfm_month", "mart_pareto_month"):
         assert max(row["month_start"] for row in whole[mart]) == date(2026, 4, 1)
     assert max(row["month_start"] for row in whole["mart_subscriber_movement"]) == date(2026, 5, 1)
 
 
+@pytest.mark.deep(on="postgres")
 def test_rfm_equals_a_naive_count_of_the_rows(whole):
     rows = small_operator()
     for table, more in spring().items():

@@ -28,6 +28,9 @@ from warehouse_rows import (
 
 from keepline.settings import PROJECT_DIR
 
+# On PostgreSQL it takes minutes; every change compares both engines in test_parity.
+pytestmark = pytest.mark.deep(on="postgres")
+
 # What names a thing: sorted, such a column gives an order that means nothing.
 NAMES = ("_id", "_key", "_code", "key_text", "_hash")
 # Aggregates that take one value of many.

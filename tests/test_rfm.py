@@ -14,6 +14,9 @@ from engines import Engine
 from warehouse import Row, Rows, Warehouse, at
 from warehouse_rows import bill_line, call, days, recharge, subscription
 
+# On PostgreSQL it takes minutes; every change compares both engines in test_parity.
+pytestmark = pytest.mark.deep(on="postgres")
+
 FIRST_DAY = date(2024, 11, 1)
 LAST_DAY = date(2026, 1, 31)
 JOINED = date(2025, 10, 1)
