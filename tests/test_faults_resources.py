@@ -18,6 +18,7 @@ from conftest import DEEP, SECRETS
 from extract_source import DAY, Extraction, calls
 from fault_limits import SmallDisk
 from fault_store import Shop, sentence
+from leftovers import OPEN_DIRS, open_name
 
 from keepline import home, store
 from keepline.commands import pipeline
@@ -314,7 +315,7 @@ def test_a_full_disk_for_what_does_not_fit_into_memory_is_named(landed):
 )
 def test_a_full_disk_of_the_store_stops_the_stage_and_readers_keep_their_release(tally, left_kb):
     # Not in pytest's folder, which the server's own user may not enter.
-    folder = Path("/var/tmp") / f"keepline-{os.getpid()}"  # noqa: S108
+    folder = OPEN_DIRS[0] / open_name("disk")
     with SmallDisk(folder, "400m") as disk:
         server = EmbeddedPostgres(folder, SECRETS["store_password"])
         server.start()
