@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import duckdb
-
 from leftovers import open_name
 
 from keepline.extract.database import packaged_extension

@@ -38,8 +38,10 @@ def run_of(folder: Path) -> subprocess.CompletedProcess[str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     own |= {leftovers.VARIABLE: f"{os.getpid()}0", "PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "conftest", "-c", os.devnull, "--rootdir", "."]
-        + ["-p", "no:cacheprovider", "--basetemp", str(folder / "base"), str(folder)],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "conftest", "-p", "no:cacheprovider"),
+            *("-c", os.devnull, "--rootdir", ".", "--basetemp", str(folder / "base"), str(folder)),
+        ],
         env=own,
         cwd=folder,
         capture_output=True,
