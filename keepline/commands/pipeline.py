@@ -173,8 +173,8 @@ def _record_models(settings: Settings, window: Window, results: Sequence[ops.Mod
         ops.record_models(connection, window, results)
 
 
-def stage_release(settings: Settings, window: Window) -> None:
-    """Copy the candidate marts under a new release."""
+def stage_release(settings: Settings, window: Window) -> int:
+    """Copy the candidate marts under a new release; returns its number, to be audited and published."""
     from keepline import release
 
     with stage(settings, "stage", window) as clock:
@@ -184,21 +184,31 @@ def stage_release(settings: Settings, window: Window) -> None:
         clock.message = f"release {staged.release_id}" + (
             "" if staged.is_new else ": nothing changed, so it is the one that is there"
         )
+        return staged.release_id
 
 
-def audit(settings: Settings, window: Window) -> None:
-    """Ask the gate `leaving` about the staged release."""
+def audit(settings: Settings, window: Window, release_id: int | None = None) -> int:
+    """Ask the gate `leaving` about the staged release; returns its number.
+
+    Args:
+        settings: where things are.
+        window: load dates that the release was staged for.
+        release_id: the release that `stage` gave; None takes the one that was staged last.
+
+    Raises:
+        UsageError: another release was staged last, or none.
+    """
     from expectations import runner
     from keepline import release
 
     with stage(settings, "audit", window) as clock:
         if _is_overtaken(settings, window):
-            stage_release(settings, window)
-        staged = release.staged_release(settings, window)
+            release_id = stage_release(settings, window)
+        staged = release.staged_release(settings, window, release_id)
         if staged.status in ("audited", "published"):
             # What was found stays on record: the release that it was compared with may be gone.
             clock.message = f"release {staged.release_id} has passed before"
-            return
+            return staged.release_id
         results = runner.run_leaving(settings, staged.release_id, window)
         # First what was found, then the mark: a release that is marked is not audited again.
         _record_gate(settings, "leaving", window, results)
@@ -206,17 +216,17 @@ def audit(settings: Settings, window: Window) -> None:
         release.mark_audited(settings, staged.release_id, not runner.critical_failures(results))
         _judge("leaving", window, results)
         clock.message = f"release {staged.release_id}: {_verdict(results)}"
+        return staged.release_id
 
 
-def publish(settings: Settings, window: Window) -> None:
-    """Flip the pointer to the audited release."""
+def publish(settings: Settings, window: Window, release_id: int | None = None) -> None:
+    """Flip the pointer to the audited release; see `audit` for the arguments."""
     from keepline import release
 
     with stage(settings, "publish", window) as clock:
         if _is_overtaken(settings, window):
-            stage_release(settings, window)
-            audit(settings, window)
-        audited = release.staged_release(settings, window)
+            release_id = audit(settings, window, stage_release(settings, window))
+        audited = release.staged_release(settings, window, release_id)
         info = release.publish(settings, audited.release_id)
         clock.message = f"readers see release {info.release_id}"
 
