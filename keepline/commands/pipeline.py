@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from keepline.compute import compute_for
 from keepline.contract import load_contract
 from keepline.errors import BadDataError, GateFailedError, UsageError
 from keepline.failpoint import reach
+from keepline.landed_files import expect_recorded
 from keepline.progress import err, progress
 from keepline.settings import Settings
 from keepline.window import Window
@@ -93,7 +95,11 @@ def load(settings: Settings, window: Window) -> None:
     """Load landing into raw."""
     with stage(settings, "load", window) as clock, progress("load") as update:
         _expect_compute(settings, window)
-        rows = compute_for(settings).load(load_contract(settings.dbt_dir), window, update)
+        contract = load_contract(settings.dbt_dir)
+        with store.connect(settings) as connection:
+            recorded = ops.landed_batches(connection, window)
+        expect_recorded(settings.landing_dir, recorded, contract, window)
+        rows = compute_for(settings).load(contract, window, update)
         clock.rows = sum(rows.values())
 
 
@@ -227,8 +233,33 @@ def publish(settings: Settings, window: Window, release_id: int | None = None) -
         if _is_overtaken(settings, window):
             release_id = audit(settings, window, stage_release(settings, window))
         audited = release.staged_release(settings, window, release_id)
+        if audited.status not in ("staged", "rejected"):  # which says so itself
+            _recount(settings, window)
         info = release.publish(settings, audited.release_id)
         clock.message = f"readers see release {info.release_id}"
+
+
+def _recount(settings: Settings, window: Window) -> None:
+    """Look once more, cheaply, whether the window's landing and raw are what is on record.
+
+    Raises:
+        BadDataError: they are not; readers keep the release that they have.
+    """
+    from keepline.recount import recount_record
+
+    compute = compute_for(settings)
+    with store.connect(settings) as connection:
+        recorded = ops.landed_batches(connection, window)
+    attached = compute.connection() if compute.exists() else nullcontext()
+    with attached as duck:
+        found = recount_record(settings, load_contract(settings.dbt_dir), recorded, duck, window)
+    if found:
+        raise BadDataError(
+            f"{window} is not published, as what it was built from is not what is on record: {found[0]}"
+            + (f", and {len(found) - 1:,} more batches differ" if found[1:] else "")
+            + ". Readers keep the last release. `keepline verify` shows all of it; next: "
+            + found[0].command
+        )
 
 
 def _is_overtaken(settings: Settings, window: Window) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from keepline import home, lease, store
+from keepline import home, lease, ops, store
 from keepline.build import build as build_layer
 from keepline.commands.backfill import ONE_DAY, last_done
 from keepline.commands.context import stage
@@ -23,6 +23,7 @@ from keepline.compute import compute_for
 from keepline.contract import load_contract
 from keepline.errors import KeeplineError, UsageError
 from keepline.failpoint import reach
+from keepline.landed_files import expect_recorded
 from keepline.parts import landed_window
 from keepline.progress import progress
 from keepline.settings import Settings
@@ -40,13 +41,18 @@ def rebuild(settings: Settings) -> None:
         UsageError: nothing has landed.
         KeeplineError: landing or a score file is damaged, or a model fails; the old stays.
     """
+    contract = load_contract(settings.dbt_dir)
     landed = landed_window(settings)
     if landed is None:
+        with store.connect(settings) as connection:
+            expect_recorded(settings.landing_dir, ops.landed_batches(connection), contract)
         raise UsageError(
             f"nothing has landed in {settings.landing_dir}, so there is nothing to rebuild from"
         )
     with lease.hold(settings, "rebuild", str(landed)), stage(settings, "rebuild", landed) as clock:
         with store.connect(settings) as connection:
+            # All of it: the first days may be those that vanished.
+            expect_recorded(settings.landing_dir, ops.landed_batches(connection), contract)
             loaded = last_done(connection, "load") or landed.last_date
             built = last_done(connection, "build core") or loaded
         try:
