@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from keepline import lease, ops, store
 from keepline.commands import demo
-from keepline.commands.context import stage
+from keepline.commands.context import mends, stage
 from keepline.compute import compute_for
 from keepline.contract import load_contract
 from keepline.errors import BadDataError, GateFailedError, UsageError
@@ -91,6 +91,7 @@ def _record_balances(settings: Settings, window: Window, results: Sequence[Table
     return sum(sum(balance.quarantined_rows.values()) for balance in balances)
 
 
+@mends
 def load(settings: Settings, window: Window) -> None:
     """Load landing into raw."""
     with stage(settings, "load", window) as clock, progress("load") as update:
@@ -127,6 +128,7 @@ def _expect_compute(settings: Settings, window: Window) -> None:
         )
 
 
+@mends
 def check(settings: Settings, window: Window) -> None:
     """Ask the gate `landed`."""
     from expectations import runner
@@ -141,6 +143,7 @@ def check(settings: Settings, window: Window) -> None:
         clock.message = _verdict(results)
 
 
+@mends
 def build(
     settings: Settings,
     layer: str,
@@ -179,6 +182,7 @@ def _record_models(settings: Settings, window: Window, results: Sequence[ops.Mod
         ops.record_models(connection, window, results)
 
 
+@mends
 def stage_release(settings: Settings, window: Window) -> int:
     """Copy the candidate marts under a new release; returns its number, to be audited and published."""
     from keepline import release
@@ -193,6 +197,7 @@ def stage_release(settings: Settings, window: Window) -> int:
         return staged.release_id
 
 
+@mends
 def audit(settings: Settings, window: Window, release_id: int | None = None) -> int:
     """Ask the gate `leaving` about the staged release; returns its number.
 
@@ -225,6 +230,7 @@ def audit(settings: Settings, window: Window, release_id: int | None = None) -> 
         return staged.release_id
 
 
+@mends
 def publish(settings: Settings, window: Window, release_id: int | None = None) -> None:
     """Flip the pointer to the audited release; see `audit` for the arguments."""
     from keepline import release

@@ -54,16 +54,20 @@ def rebuild(settings: Settings) -> None:
             # All of it: the first days may be those that vanished.
             expect_recorded(settings.landing_dir, ops.landed_batches(connection), contract)
             loaded = last_done(connection, "load") or landed.last_date
-            built = last_done(connection, "build core") or loaded
+            built = last_done(connection, "build core")
+        days = 0
         try:
             apart = _apart(settings)
-            clock.rows = _load(apart, landed.from_date, built)
-            _build(apart, "core", Window(landed.from_date, built + ONE_DAY))
-            days = _load_scores(apart)
-            _build(apart, "marts", Window(landed.from_date, built + ONE_DAY))
+            first = landed.from_date
+            if built is not None:
+                clock.rows = _load(apart, first, built)
+                _build(apart, "core", Window(first, built + ONE_DAY))
+                days = _load_scores(apart)
+                _build(apart, "marts", Window(first, built + ONE_DAY))
+                first = built + ONE_DAY
             # Loaded, but not built so far: the next run goes on from there.
-            if loaded > built:
-                clock.rows += _load(apart, built + ONE_DAY, loaded)
+            if loaded >= first:
+                clock.rows += _load(apart, first, loaded)
             reach("rebuild.complete")
             with lease.committing():
                 compute_for(settings).take_place(apart)
