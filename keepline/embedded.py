@@ -35,6 +35,8 @@ SHARED_DIR = Path("/var/lib/keepline")
 OWN_FOLDER = "postgres"
 # Which home a folder outside of it belongs to.
 MARK = "home_id"
+# Where that home was when the server was started last, for people who find the folder.
+HOME_PATH = "home_path"
 # When the server was started, in words of the machine's.
 STARTED = "started"
 # PostgreSQL's own note of its process and data directory.
@@ -115,6 +117,7 @@ class EmbeddedPostgres:
             self._confirm_place(folder)
             pid = self._running(data)
             home.change(self.home, server=self._recorded(folder))
+            self._note_home(folder)
             folder.chmod(0o700)
             if pid is None:
                 # The note of a killed server, whose process number another program may have got since:
@@ -274,6 +277,10 @@ class EmbeddedPostgres:
             )
         home.confirm_original(self.home)
 
+    def _note_home(self, folder: Path) -> None:
+        if not folder.is_relative_to(self.home):
+            (folder / HOME_PATH).write_text(str(self.home))
+
     def _reachable(self, path: Path) -> bool:
         done = subprocess.run(  # noqa: S603
             ["/usr/bin/test", "-x", str(path)], user=UNPRIVILEGED_USER, group="nogroup", check=False
@@ -329,6 +336,7 @@ class EmbeddedPostgres:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not folder.is_relative_to(self.home):
             (folder / MARK).write_text(home.identify(self.home).id)
+            self._note_home(folder)
         password_file = folder / "initial_password"
         password_file.touch(mode=0o600)
         password_file.write_text(self.password)

@@ -39,8 +39,17 @@ create table if not exists ops.home (
     vault_key text not null,
     key_version integer not null,
     since_at timestamptz not null default now()
-)
+);
+alter table ops.home add column if not exists operator text, add column if not exists timezone text
 """
+# Settings without which rows mean something else, each with what another value would do.
+MEANINGS = {
+    "operator": "the rows of two operators would be mixed",
+    "timezone": (
+        "business days would be cut at other hours, and rows between two days would be lost or counted "
+        "twice"
+    ),
+}
 
 # The keys stay: what the store holds was made under them.
 TAKE_OVER: LiteralString = "update ops.home set home_id = null"
@@ -212,9 +221,8 @@ def confirm(connection: Connection, settings: Settings) -> None:
     ).fetchone() or (False, False)
     row = None
     if is_known:
-        row = connection.execute(
-            "select home_id, pseudonym_key, vault_key from ops.home"
-        ).fetchone()
+        # Whole rows, as a store of an older version lacks columns.
+        row = connection.execute("select to_jsonb(h) from ops.home as h").fetchone()
     if row is None:
         if not is_used and any(settings.landing_dir.glob("*/*=*")):
             raise UsageError(
@@ -223,31 +231,45 @@ def confirm(connection: Connection, settings: Settings) -> None:
                 "database; to begin anew: `keepline clean --yes`"
             )
         return
-    home_id, *kept = row
+    kept = row[0]
+    home_id = kept["home_id"]
     _confirm_home(settings, home_id)
     if home_id is not None and settings.store_dsn.get_secret_value():
         confirm_original(settings.home)
-    for name, before in zip(KEYS, kept, strict=True):
+    for name in KEYS:
         given = fingerprint(name, getattr(settings, name).get_secret_value())
-        if given and before and given != before:
-            raise _another_key(name, before, given, "the store was filled under")
+        if given and kept[name] and given != kept[name]:
+            raise _another_key(name, kept[name], given, "the store was filled under")
+    for name, harm in MEANINGS.items():
+        before, now = kept.get(name), getattr(settings, name)
+        if before is not None and now != before:
+            raise _another_meaning(name, before, now, harm)
 
 
 def register(connection: Connection, settings: Settings) -> None:
-    """Write into the store whose it is, unless that is there; the schema `ops` must be.
+    """Write into the store whose it is and what gives its rows their meaning; the schema `ops` must be.
+
+    What is written once stays; a store of an older version takes the settings of its next run.
 
     Raises:
         UsageError: what landed was made under another key.
     """
     connection.execute(TABLE)
+    meaning = {name: getattr(settings, name) for name in MEANINGS}
+    connection.execute(
+        "update ops.home set operator = %(operator)s, timezone = %(timezone)s"
+        " where operator is null and timezone is null",
+        meaning,
+    )
     if connection.execute("select one from ops.home where home_id is not null").fetchone():
         return
     given = fingerprints(settings)
     _confirm_landing(settings, given["pseudonym_key"])
     connection.execute(
-        "insert into ops.home (home_id, pseudonym_key, vault_key, key_version) values (%s, %s, %s, %s)"
+        "insert into ops.home (home_id, pseudonym_key, vault_key, key_version, operator, timezone)"
+        " values (%s, %s, %s, %s, %s, %s)"
         " on conflict (one) do update set home_id = excluded.home_id, since_at = now()",
-        [identify(settings.home).id, *given.values(), KEY_VERSION],
+        [identify(settings.home).id, *given.values(), KEY_VERSION, *meaning.values()],
     )
 
 
@@ -296,6 +318,15 @@ def _another_key(name: str, before: str, given: str, what: str) -> UsageError:
         f"KEEPLINE_{name.upper()} is another key (fingerprint {given}) than the one that {what} "
         f"({before}): nothing that was made under one fits what is made under the other, and nothing was "
         f"written. {way_out(name)}"
+    )
+
+
+def _another_meaning(name: str, before: str, now: str, harm: str) -> UsageError:
+    variable = f"KEEPLINE_{name.upper()}"
+    return UsageError(
+        f"{variable} is {now}, and what the store holds was made with {before}: {harm}. Nothing was "
+        f"written. Set {variable}={before}. To change it: begin a new home and a new store (KEEPLINE_HOME, "
+        "KEEPLINE_STORE_DSN), or `keepline clean --yes` here, and take all days in again"
     )
 
 

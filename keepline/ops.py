@@ -14,6 +14,7 @@ from datetime import date
 import psycopg
 from psycopg.rows import TupleRow
 
+from keepline.errors import UsageError
 from keepline.window import Window
 
 
@@ -111,7 +112,62 @@ class Held:
     detail: str
 
 
+@dataclass(frozen=True)
+class LandedBatch:
+    """What landed of a table on a load date.
+
+    Attributes:
+        rows: rows in the file.
+        manifest_sha256: checksum of the manifest, which names that of the file; None is not known.
+    """
+
+    rows: int
+    manifest_sha256: str | None
+
+
 Connection = psycopg.Connection[TupleRow]
+
+
+def record_landed(
+    connection: Connection, table: str, days: Sequence[date], batches: Mapping[date, LandedBatch]
+) -> None:
+    """Replace what is known to have landed of a table on these days; a day without a batch has none."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "delete from ops.landed_batch where table_name = %s and load_date = any(%s)",
+            [table, [day for day in days if day not in batches]],
+        )
+        cursor.executemany(
+            "insert into ops.landed_batch as b (table_name, load_date, rows, manifest_sha256)"
+            " values (%s, %s, %s, %s) on conflict (table_name, load_date) do update set"
+            " rows = excluded.rows, manifest_sha256 = excluded.manifest_sha256, landed_at = now()"
+            " where b.manifest_sha256 is distinct from excluded.manifest_sha256",
+            [(table, day, batch.rows, batch.manifest_sha256) for day, batch in batches.items()],
+        )
+
+
+def landed_batches(
+    connection: Connection, window: Window | None = None
+) -> dict[tuple[str, date], LandedBatch]:
+    """Return what is known to have landed, of a window or ever, by table and load date.
+
+    Raises:
+        UsageError: the store is of an older version.
+    """
+    sql = "select table_name, load_date, rows, manifest_sha256 from ops.landed_batch"
+    try:
+        if window is None:
+            found = connection.execute(sql).fetchall()
+        else:
+            bounds = [window.from_date, window.to_date]
+            found = connection.execute(
+                sql + " where load_date >= %s and load_date < %s", bounds
+            ).fetchall()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        raise UsageError(
+            "the store does not say yet what has landed: run `keepline migrate` first"
+        ) from None
+    return {(table, day): LandedBatch(rows, sha256) for table, day, rows, sha256 in found}
 
 
 def record_reconciliation(connection: Connection, rows: Sequence[Reconciliation]) -> None:

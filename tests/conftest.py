@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
+import leftovers
 import psycopg
 import pytest
 from engines import ENGINES, Engine, engine_of
@@ -23,6 +24,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 
 _board = Scoreboard()
+_left: list[str] = []
 
 # Throw-away logins of a throw-away server on the loopback address.
 SECRETS = {
@@ -63,7 +65,22 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     _board.add(report)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # Once, when the workers and all fixtures have ended.
+    if hasattr(session.config, "workerinput"):
+        return
+    factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]
+    _left.extend(leftovers.found(factory.getbasetemp()))
+    if _left and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _left:
+        terminalreporter.section("left on the machine", red=True)
+        for line in _left:
+            terminalreporter.write_line(line)
     lines = list(_board.lines())
     if lines:
         terminalreporter.section("what was shown")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -115,6 +116,8 @@ class Extraction:
             connection.execute(ddl.read_bytes())
         monkeypatch.setattr(Settings, "operator_file", property(lambda _: self.operator_file))
         monkeypatch.setenv("KEEPLINE_DEMO_DROPS", str(self.drops))
+        # Nothing here is in a database: without an address the verbs would start a server for it.
+        monkeypatch.setenv("KEEPLINE_DEMO_DSN", os.environ.get("KEEPLINE_DEMO_DSN", "host=none"))
 
     def note_counts(self) -> list[str]:
         """Return a list that gets every statement by which a source is asked to count from now on."""

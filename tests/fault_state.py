@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Iterable
+from pathlib import Path
 
 import duckdb
 import psycopg
@@ -27,6 +29,8 @@ COMPUTE_TABLES = (
     " where table_type = 'BASE TABLE' order by 1"
 )
 NOT_COMPARED = ("stage_run", "lease")
+# The headers at the beginning of a DuckDB file, before its first block.
+HEADERS_BYTES = 3 * 4096
 RUN_COLUMNS = ("seconds", "release_id")
 RELEASES = """
     select
@@ -75,6 +79,19 @@ def compute(settings: Settings) -> State:
             )
             for name in names
         }
+
+
+def tear_block(path: Path, table: str) -> None:
+    """Let the second half of a block of a table's rows be an older write, as after a kill in between."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        (block,) = connection.execute(
+            f"select max(block_id) from pragma_storage_info('{table}') where persistent"
+        ).fetchone()
+        (size,) = connection.execute("select block_size from pragma_database_size()").fetchone()
+    with path.open("r+b") as file:
+        file.seek(HEADERS_BYTES + block * size + size // 2)
+        # Not one byte again and again: pairs of equal words cancel each other in DuckDB's checksum.
+        file.write(random.Random(block).randbytes(size // 2))  # noqa: S311
 
 
 def control(settings: Settings) -> State:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import duckdb
+from leftovers import open_name
 
 from keepline.extract.database import packaged_extension
 
@@ -37,7 +38,7 @@ class MariaDB:
 
     def __init__(self) -> None:
         # Short and reachable for the unprivileged user, which pytest's folders are not.
-        self.folder = Path(tempfile.mkdtemp(prefix="kl-mariadb-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=open_name("mariadb")))
         self.data = self.folder / "data"
         self.data.mkdir()
         with socket.socket() as probe:

@@ -81,6 +81,8 @@ def test_an_operator_that_has_lines_and_recharges_alone_publishes(settings, tmp_
     operator_file = put(tmp_path, "demo.yml", ALONE)
     monkeypatch.setattr(Settings, "operator_file", property(lambda _: operator_file))
     monkeypatch.setenv("KEEPLINE_DEMO_DROPS", str(drops))
+    # Nothing is in a database: without an address `extract` would start a server for it.
+    monkeypatch.setenv("KEEPLINE_DEMO_DSN", "host=none")
 
     # When it runs to the end
     whole = Window(FIRST, LAST + timedelta(days=1))

@@ -22,9 +22,10 @@ from keepline import store
 from keepline.failpoint import FAILPOINTS
 from keepline.settings import PROJECT_DIR
 
-EXTRACT, LOAD, STAGE, PUBLISH = (
-    STAGES.index((v,)) for v in ("extract", "load", "stage", "publish")
+EXTRACT, LOAD, SCORE, STAGE, PUBLISH = (
+    STAGES.index((v,)) for v in ("extract", "load", "score", "stage", "publish")
 )
+BUILD = STAGES.index(("build", "--layer", "core"))
 # So that yesterday's release is there to go back to.
 KEEP = {"KEEPLINE_RELEASES_KEPT": "7"}
 
@@ -74,6 +75,31 @@ def test_a_command_that_was_killed_and_run_again_leaves_what_an_undisturbed_one_
 
     tally("kills", int(not differing), 1)
     assert not differing, f"{kill}\n" + "\n".join(differing)
+
+
+# Made by a later command of the day, or found anew by it: a rebuild leaves features out, and builds marts.
+LATER = ("compute features.", "compute ops.", "compute marts.")
+
+
+@pytest.mark.case(85)
+@pytest.mark.parametrize(
+    ("number", "table"), [(BUILD, "raw.cdr_voice"), (SCORE, "features.feat_subscription_asof")]
+)
+def test_a_command_that_finds_a_torn_block_makes_compute_anew_and_goes_on(
+    world, tally, number, table
+):
+    scenario = world.scenario("a new day")
+    expected = world.expected(scenario, number)
+    world.restore(scenario.saved(number))
+    fault_state.tear_block(world.settings.compute_path, table)
+
+    ended = world.run(scenario.commands[number])
+
+    assert "Nothing is lost: it is made anew from landing" in " ".join(ended.output.split())
+    kept = {name: rows for name, rows in expected.items() if not name.startswith(LATER)}
+    found = {name: rows for name, rows in world.state().items() if not name.startswith(LATER)}
+    tally("faults", int(kept == found), 1)
+    assert not fault_state.differences(kept, found)
 
 
 # -- run again, and by two at once ----------------------------------------------------------------

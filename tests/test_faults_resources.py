@@ -13,15 +13,19 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 from conftest import DEEP, SECRETS
 from extract_source import DAY, Extraction, calls
 from fault_limits import SmallDisk
+from fault_state import tear_block
 from fault_store import Shop, sentence
+from leftovers import OPEN_DIRS, open_name
 
 from keepline import home, store
 from keepline.commands import pipeline
 from keepline.compute.duckdb import ComputeDamagedError, DuckDBCompute
+from keepline.contract import load_contract
 from keepline.embedded import EmbeddedPostgres
 from keepline.errors import BadDataError, OutOfRoomError
 from keepline.release.migration import SQL_DIR
@@ -78,6 +82,12 @@ def raw(settings: Settings) -> list[tuple]:
     )
 
 
+def load_once(settings: Settings, window: Window) -> None:
+    """Load as the verb does, but leave a damaged file as it is."""
+    with pipeline.stage(settings, "load", window):
+        DuckDBCompute(settings).load(load_contract(settings.dbt_dir), window)
+
+
 # -- the compute file is damaged -----------------------------------------------------------------
 
 
@@ -107,12 +117,12 @@ def test_a_damaged_compute_file_is_named_with_the_way_out_and_nothing_is_lost(
     path.write_bytes(DAMAGES[damage](bytearray(path.read_bytes())))
 
     with pytest.raises(ComputeDamagedError, match="`keepline rebuild` makes it anew") as told:
-        pipeline.load(settings, Window.day(DAY))
+        load_once(settings, Window.day(DAY))
     assert told.value.exit_code == BadDataError.exit_code
     assert str(path) in str(told.value)
 
-    path.unlink()
-    pipeline.load(settings, ALL)
+    # The verb itself mends it.
+    pipeline.load(settings, Window.day(DAY))
     tally("faults", int(raw(settings) == before), 1)
     assert raw(settings) == before
 
@@ -127,7 +137,7 @@ def test_a_flipped_bit_is_never_believed(landed, tally, seeds):
     for seed in seeds:
         path.write_bytes(flip(bytearray(kept), 0, len(kept), seed))
         try:
-            pipeline.load(settings, Window.day(DAY))
+            load_once(settings, Window.day(DAY))
             good += raw(settings) == before
         except BadDataError as error:
             good += "keepline rebuild" in str(error)
@@ -135,6 +145,25 @@ def test_a_flipped_bit_is_never_believed(landed, tally, seeds):
             good += "Corrupt database file" in str(error)
     tally("faults", good, len(seeds))
     assert good == len(seeds)
+
+
+@pytest.mark.case(85)
+def test_a_block_that_was_torn_by_a_kill_is_mended_by_the_command_that_finds_it(
+    landed, tally, capsys
+):
+    settings = landed.settings
+    before = raw(settings)
+    tear_block(settings.compute_path, "raw.cdr_voice")
+    with pytest.raises(duckdb.Error, match="Corrupt database file"):
+        raw(settings)
+
+    pipeline.load(settings, ALL)
+
+    said = " ".join(capsys.readouterr().err.split())
+    tally("faults", int(raw(settings) == before), 1)
+    assert raw(settings) == before
+    assert f"{settings.compute_path} is damaged (" in said
+    assert "it is made anew from landing, then `load` begins again" in said
 
 
 @pytest.mark.case(85)
@@ -314,7 +343,7 @@ def test_a_full_disk_for_what_does_not_fit_into_memory_is_named(landed):
 )
 def test_a_full_disk_of_the_store_stops_the_stage_and_readers_keep_their_release(tally, left_kb):
     # Not in pytest's folder, which the server's own user may not enter.
-    folder = Path("/var/tmp") / f"keepline-{os.getpid()}"  # noqa: S108
+    folder = OPEN_DIRS[0] / open_name("disk")
     with SmallDisk(folder, "400m") as disk:
         server = EmbeddedPostgres(folder, SECRETS["store_password"])
         server.start()

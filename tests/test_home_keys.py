@@ -159,3 +159,45 @@ def test_the_verbs_that_need_no_key_can_still_be_run(begun):
 
 def test_the_secrets_of_the_tests_are_keys():
     assert Settings(**SECRETS).pseudonym_key.get_secret_value() == SECRETS["pseudonym_key"]
+
+
+# -- settings that give rows their meaning ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "other"),
+    [("timezone", "Asia/Shanghai", "Europe/Berlin"), ("operator", "demo", "megaline")],
+)
+def test_a_setting_that_gives_rows_their_meaning_may_not_change(
+    begun, monkeypatch, name, before, other
+):
+    variable = f"KEEPLINE_{name.upper()}"
+    # Else the demo's own server would be started to read from.
+    monkeypatch.setenv("KEEPLINE_DEMO_DSN", "host=none")
+    kept = everything(begun)
+    monkeypatch.setenv(variable, other)
+
+    for words in (("extract", "--date", "2026-06-30"), ("rebuild",), ("migrate",)):
+        ended = keepline(*words)
+        assert ended.returncode == 64, ended.stderr
+        assert (
+            f"{variable} is {other}, and what the store holds was made with {before}"
+            in ended.stderr
+        )
+        assert f"Set {variable}={before}." in ended.stderr
+        assert "keepline clean --yes" in ended.stderr
+    assert everything(begun) == kept
+
+    monkeypatch.setenv(variable, before)
+    with lease.hold(Settings.load(), "extract"):
+        pass
+
+
+def test_a_store_of_an_older_version_keeps_the_settings_of_its_next_run(begun):
+    with store.connect(begun) as connection:
+        connection.execute("alter table ops.home drop column timezone, drop column operator")
+    with lease.hold(begun, "extract"):
+        pass
+
+    with pytest.raises(UsageError, match=r"KEEPLINE_TIMEZONE is Asia/Tokyo"):
+        store.connect(begun.model_copy(update={"timezone": "Asia/Tokyo"}))

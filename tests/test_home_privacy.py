@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SECRETS
+from leftovers import OPEN_DIRS, open_name
 
 from keepline import home, store
 from keepline.commands import doctor
@@ -32,7 +33,7 @@ print(json.dumps([path for path in paths if os.access(path, os.R_OK) or os.acces
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Return the place of a home that every user of the machine may come to."""
-    above = Path("/var/tmp") / f"keepline-privacy-{os.getpid()}"  # noqa: S108
+    above = OPEN_DIRS[0] / open_name("privacy")
     above.mkdir()
     above.chmod(0o755)
     yield above / "home"

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from conftest import SECRETS
+from leftovers import OPEN_DIRS, open_name
 
 from keepline import home, lease, store
 from keepline.embedded import NOTE, SHARED_DIR, STARTED, UNPRIVILEGED_USER, EmbeddedPostgres
@@ -26,7 +27,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """Return a folder that the server's own user may enter, which pytest's may not be."""
-    folder = Path("/var/tmp") / f"keepline-home-{os.getpid()}"  # noqa: S108
+    folder = OPEN_DIRS[0] / open_name("home")
     folder.mkdir()
     folder.chmod(0o755)
     yield folder

@@ -9,9 +9,11 @@ import pytest
 from conftest import SECRETS
 from release_rows import DAY_1, DAY_2, LINES, RISK, Project
 
-from keepline import release, store
+from keepline import cli, release, store
+from keepline.commands import pipeline
 from keepline.errors import BadDataError, GateFailedError, UsageError
 from keepline.settings import Settings
+from keepline.window import Window
 
 RUNS = (
     "select (select array_agg(distinct run) from mart.churn_risk_daily),"
@@ -131,6 +133,63 @@ def test_nothing_to_roll_back_to_is_said(project):
 
     with pytest.raises(UsageError, match="no earlier release"):
         release.rollback(project.settings)
+
+
+def repaired(project: Project) -> tuple[int, int]:
+    """Return a release of a server whose clock was a day ahead, and its repair of the right time."""
+    project.fill_all(run=1)
+    fast = project.stage().release_id
+    release.mark_audited(project.settings, fast, passed=True)
+    project.change(
+        "update ctl.release set created_at = now() + interval '1 day',"
+        " staged_at = now() + interval '1 day', audited_at = now() + interval '1 day'"
+    )
+    project.fill_all(run=2)
+    repair = project.stage().release_id
+    release.mark_audited(project.settings, repair, passed=True)
+    return fast, repair
+
+
+def test_a_release_of_a_fast_clock_does_not_hide_its_repair(project):
+    fast, repair = repaired(project)
+
+    assert pipeline.audit(project.settings, Window.day(DAY_2)) == repair
+    pipeline.publish(project.settings, Window.day(DAY_2))
+
+    assert release.history(project.settings)[0].release_id == repair
+    assert project.rows("select distinct run, release_id from mart.churn_risk_daily") == [
+        (2, repair)
+    ]
+    # A fast clock that found the same rows again: what comes after it counts, too.
+    project.change("update ctl.release set staged_at = now() + interval '2 days'")
+    project.fill_all(run=3)
+    assert (
+        project.stage().release_id
+        == release.staged_release(project.settings, Window.day(DAY_2)).release_id
+    )
+    assert fast < repair
+
+
+def test_a_release_other_than_the_one_that_was_handed_on_is_refused(project, monkeypatch, capsys):
+    fast, repair = repaired(project)
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(f"KEEPLINE_{name.upper()}", value)
+    monkeypatch.setenv("KEEPLINE_HOME", str(project.settings.home))
+    monkeypatch.setenv("KEEPLINE_STORE_DSN", project.settings.store_dsn.get_secret_value())
+
+    for verb in ("audit", "publish"):
+        words = ["keepline", verb, "--date", str(DAY_2), "--release", str(fast)]
+        monkeypatch.setattr("sys.argv", words)
+        with pytest.raises(SystemExit) as leaving:
+            cli.main()
+        assert leaving.value.code == UsageError.exit_code
+        said = capsys.readouterr().err
+        assert f"release {fast} is not the one that was staged last for {DAY_2}" in said
+        assert f"--release {repair}" in said
+    assert release.current_release(project.settings) is None
+
+    pipeline.publish(project.settings, Window.day(DAY_2), repair)
+    assert release.current_release(project.settings).release_id == repair
 
 
 def test_history_tells_what_became_of_each_release(project):

@@ -22,7 +22,7 @@ from release_rows import Project
 
 from keepline import cli, ops, release, store
 from keepline.build import build
-from keepline.commands import verify
+from keepline.commands import pipeline, verify
 from keepline.compute.duckdb import DuckDBCompute
 from keepline.contract import load_contract
 from keepline.errors import BadDataError
@@ -448,6 +448,31 @@ def test_a_damaged_part_is_written_anew_by_the_next_stage(world, capsys):
     assert "next: keepline verify --recopy" in told
     assert staged.is_new
     assert world.differences() is None
+
+
+def test_nothing_is_published_that_lost_its_landing_or_a_row_of_raw_since_it_was_loaded(world):
+    window = Window.day(WHOLE.last_date)
+    pipeline.publish(world.settings, window)
+    folder = world.partition("cdr_voice", WHOLE.last_date)
+    away = world.settings.home / "away"
+
+    folder.rename(away)
+    with pytest.raises(BadDataError, match="the folder is gone") as told:
+        pipeline.publish(world.settings, window)
+    away.rename(folder)
+    assert f"keepline extract --date {WHOLE.last_date} --table cdr_voice" in str(told.value)
+    assert "Readers keep the last release" in str(told.value)
+
+    lost = f"delete from raw.cdr_voice where load_date = '{WHOLE.last_date}'"
+    with world.changed("raw.cdr_voice", lost), pytest.raises(BadDataError) as told:
+        pipeline.publish(world.settings, window)
+    assert f"keepline load --date {WHOLE.last_date}" in str(told.value)
+
+    # An older day is for `verify`: what readers get tonight does not come from it.
+    older = world.partition("cdr_voice", FIRST)
+    older.rename(away)
+    pipeline.publish(world.settings, window)
+    away.rename(older)
 
 
 def test_the_command_leaves_with_2_and_the_next_step_and_no_value(world, monkeypatch, capsys):

@@ -104,9 +104,9 @@ def repair(
     pipeline.build(settings, "marts", again)
     # A daily run at work may have built a day that it has not scored yet: it will publish that day.
     shown = Window(again.from_date, max(scored, default=again.last_date) + ONE_DAY)
-    pipeline.stage_release(settings, shown)
-    pipeline.audit(settings, shown)
-    pipeline.publish(settings, shown)
+    release_id = pipeline.stage_release(settings, shown)
+    release_id = pipeline.audit(settings, shown, release_id)
+    pipeline.publish(settings, shown, release_id)
     return f"{again} built again, {len(scored)} score dates, published as {shown.last_date}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import yaml
 
 from keepline import lease
 from keepline.build import build
-from keepline.commands.context import stage
+from keepline.commands.context import mending, mends, stage
 from keepline.compute import Compute, compute_for
 from keepline.errors import BadDataError
 from keepline.failpoint import reach
@@ -36,6 +37,7 @@ IN_ORDER = "as_of_date, subscription_id"
 SCORE_TABLE = "ml.fct_churn_score"
 
 
+@mends
 def train(settings: Settings, day: date) -> None:
     """Train on every second week whose labels had matured by the end of `day`, and promote."""
     from models_ml.churn import batch
@@ -98,6 +100,14 @@ def score(settings: Settings, day: date, *, use_champion: bool = False) -> None:
         day: score date.
         use_champion: take the champion, also for a day that another model has scored.
     """
+    work = partial(_score, settings, day, use_champion=use_champion)
+    # A rebuild leaves the features out.
+    described: dict[str, object] = {"as_of_dates": [day.isoformat()], "known_on": day.isoformat()}
+    features = partial(build, settings, "features", Window.day(day), described)
+    mending(settings, "score", work, features)
+
+
+def _score(settings: Settings, day: date, *, use_champion: bool) -> None:
     from models_ml.churn import batch, score_shelf
     from models_ml.churn.snapshot import write_snapshots
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import date
 from typing import TYPE_CHECKING
 
 from keepline import lease, ops, store
 from keepline.commands import demo
-from keepline.commands.context import stage
+from keepline.commands.context import mends, stage
 from keepline.compute import compute_for
 from keepline.contract import load_contract
 from keepline.errors import BadDataError, GateFailedError, UsageError
 from keepline.failpoint import reach
+from keepline.landed_files import expect_recorded
 from keepline.progress import err, progress
 from keepline.settings import Settings
 from keepline.window import Window
@@ -89,11 +91,16 @@ def _record_balances(settings: Settings, window: Window, results: Sequence[Table
     return sum(sum(balance.quarantined_rows.values()) for balance in balances)
 
 
+@mends
 def load(settings: Settings, window: Window) -> None:
     """Load landing into raw."""
     with stage(settings, "load", window) as clock, progress("load") as update:
         _expect_compute(settings, window)
-        rows = compute_for(settings).load(load_contract(settings.dbt_dir), window, update)
+        contract = load_contract(settings.dbt_dir)
+        with store.connect(settings) as connection:
+            recorded = ops.landed_batches(connection, window)
+        expect_recorded(settings.landing_dir, recorded, contract, window)
+        rows = compute_for(settings).load(contract, window, update)
         clock.rows = sum(rows.values())
 
 
@@ -121,6 +128,7 @@ def _expect_compute(settings: Settings, window: Window) -> None:
         )
 
 
+@mends
 def check(settings: Settings, window: Window) -> None:
     """Ask the gate `landed`."""
     from expectations import runner
@@ -135,6 +143,7 @@ def check(settings: Settings, window: Window) -> None:
         clock.message = _verdict(results)
 
 
+@mends
 def build(
     settings: Settings,
     layer: str,
@@ -173,8 +182,9 @@ def _record_models(settings: Settings, window: Window, results: Sequence[ops.Mod
         ops.record_models(connection, window, results)
 
 
-def stage_release(settings: Settings, window: Window) -> None:
-    """Copy the candidate marts under a new release."""
+@mends
+def stage_release(settings: Settings, window: Window) -> int:
+    """Copy the candidate marts under a new release; returns its number, to be audited and published."""
     from keepline import release
 
     with stage(settings, "stage", window) as clock:
@@ -184,21 +194,32 @@ def stage_release(settings: Settings, window: Window) -> None:
         clock.message = f"release {staged.release_id}" + (
             "" if staged.is_new else ": nothing changed, so it is the one that is there"
         )
+        return staged.release_id
 
 
-def audit(settings: Settings, window: Window) -> None:
-    """Ask the gate `leaving` about the staged release."""
+@mends
+def audit(settings: Settings, window: Window, release_id: int | None = None) -> int:
+    """Ask the gate `leaving` about the staged release; returns its number.
+
+    Args:
+        settings: where things are.
+        window: load dates that the release was staged for.
+        release_id: the release that `stage` gave; None takes the one that was staged last.
+
+    Raises:
+        UsageError: another release was staged last, or none.
+    """
     from expectations import runner
     from keepline import release
 
     with stage(settings, "audit", window) as clock:
         if _is_overtaken(settings, window):
-            stage_release(settings, window)
-        staged = release.staged_release(settings, window)
+            release_id = stage_release(settings, window)
+        staged = release.staged_release(settings, window, release_id)
         if staged.status in ("audited", "published"):
             # What was found stays on record: the release that it was compared with may be gone.
             clock.message = f"release {staged.release_id} has passed before"
-            return
+            return staged.release_id
         results = runner.run_leaving(settings, staged.release_id, window)
         # First what was found, then the mark: a release that is marked is not audited again.
         _record_gate(settings, "leaving", window, results)
@@ -206,19 +227,45 @@ def audit(settings: Settings, window: Window) -> None:
         release.mark_audited(settings, staged.release_id, not runner.critical_failures(results))
         _judge("leaving", window, results)
         clock.message = f"release {staged.release_id}: {_verdict(results)}"
+        return staged.release_id
 
 
-def publish(settings: Settings, window: Window) -> None:
-    """Flip the pointer to the audited release."""
+@mends
+def publish(settings: Settings, window: Window, release_id: int | None = None) -> None:
+    """Flip the pointer to the audited release; see `audit` for the arguments."""
     from keepline import release
 
     with stage(settings, "publish", window) as clock:
         if _is_overtaken(settings, window):
-            stage_release(settings, window)
-            audit(settings, window)
-        audited = release.staged_release(settings, window)
+            release_id = audit(settings, window, stage_release(settings, window))
+        audited = release.staged_release(settings, window, release_id)
+        if audited.status not in ("staged", "rejected"):  # which says so itself
+            _recount(settings, window)
         info = release.publish(settings, audited.release_id)
         clock.message = f"readers see release {info.release_id}"
+
+
+def _recount(settings: Settings, window: Window) -> None:
+    """Look once more, cheaply, whether the window's landing and raw are what is on record.
+
+    Raises:
+        BadDataError: they are not; readers keep the release that they have.
+    """
+    from keepline.recount import recount_record
+
+    compute = compute_for(settings)
+    with store.connect(settings) as connection:
+        recorded = ops.landed_batches(connection, window)
+    attached = compute.connection() if compute.exists() else nullcontext()
+    with attached as duck:
+        found = recount_record(settings, load_contract(settings.dbt_dir), recorded, duck, window)
+    if found:
+        raise BadDataError(
+            f"{window} is not published, as what it was built from is not what is on record: {found[0]}"
+            + (f", and {len(found) - 1:,} more batches differ" if found[1:] else "")
+            + ". Readers keep the last release. `keepline verify` shows all of it; next: "
+            + found[0].command
+        )
 
 
 def _is_overtaken(settings: Settings, window: Window) -> bool:

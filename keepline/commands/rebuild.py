@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from keepline import home, lease, store
+from keepline import home, lease, ops, store
 from keepline.build import build as build_layer
 from keepline.commands.backfill import ONE_DAY, last_done
 from keepline.commands.context import stage
@@ -23,6 +23,7 @@ from keepline.compute import compute_for
 from keepline.contract import load_contract
 from keepline.errors import KeeplineError, UsageError
 from keepline.failpoint import reach
+from keepline.landed_files import expect_recorded
 from keepline.parts import landed_window
 from keepline.progress import progress
 from keepline.settings import Settings
@@ -40,24 +41,33 @@ def rebuild(settings: Settings) -> None:
         UsageError: nothing has landed.
         KeeplineError: landing or a score file is damaged, or a model fails; the old stays.
     """
+    contract = load_contract(settings.dbt_dir)
     landed = landed_window(settings)
     if landed is None:
+        with store.connect(settings) as connection:
+            expect_recorded(settings.landing_dir, ops.landed_batches(connection), contract)
         raise UsageError(
             f"nothing has landed in {settings.landing_dir}, so there is nothing to rebuild from"
         )
     with lease.hold(settings, "rebuild", str(landed)), stage(settings, "rebuild", landed) as clock:
         with store.connect(settings) as connection:
+            # All of it: the first days may be those that vanished.
+            expect_recorded(settings.landing_dir, ops.landed_batches(connection), contract)
             loaded = last_done(connection, "load") or landed.last_date
-            built = last_done(connection, "build core") or loaded
+            built = last_done(connection, "build core")
+        days = 0
         try:
             apart = _apart(settings)
-            clock.rows = _load(apart, landed.from_date, built)
-            _build(apart, "core", Window(landed.from_date, built + ONE_DAY))
-            days = _load_scores(apart)
-            _build(apart, "marts", Window(landed.from_date, built + ONE_DAY))
+            first = landed.from_date
+            if built is not None:
+                clock.rows = _load(apart, first, built)
+                _build(apart, "core", Window(first, built + ONE_DAY))
+                days = _load_scores(apart)
+                _build(apart, "marts", Window(first, built + ONE_DAY))
+                first = built + ONE_DAY
             # Loaded, but not built so far: the next run goes on from there.
-            if loaded > built:
-                clock.rows += _load(apart, built + ONE_DAY, loaded)
+            if loaded >= first:
+                clock.rows += _load(apart, first, loaded)
             reach("rebuild.complete")
             with lease.committing():
                 compute_for(settings).take_place(apart)

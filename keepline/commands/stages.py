@@ -12,6 +12,13 @@ from keepline.errors import UsageError
 from keepline.progress import out
 from keepline.settings import Settings
 
+ReleaseOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="RELEASE",
+        help="The release that `stage` printed: any other one that was staged last is refused.",
+    ),
+]
 LAYERS = ("core", "features", "marts")
 
 
@@ -108,20 +115,30 @@ def stage_release(date: DateOption = None, from_: FromOption = None, to: ToOptio
     pipeline.stage_release(Settings.load(), window_of(date, from_, to))
 
 
-def audit(date: DateOption = None, from_: FromOption = None, to: ToOption = None) -> None:
+def audit(
+    date: DateOption = None,
+    from_: FromOption = None,
+    to: ToOption = None,
+    release: ReleaseOption = None,
+) -> None:
     """Ask the gate `leaving` whether the staged release may be shown.
 
     Example: keepline audit --date 2026-06-30
     """
-    pipeline.audit(Settings.load(), window_of(date, from_, to))
+    pipeline.audit(Settings.load(), window_of(date, from_, to), release)
 
 
-def publish(date: DateOption = None, from_: FromOption = None, to: ToOption = None) -> None:
+def publish(
+    date: DateOption = None,
+    from_: FromOption = None,
+    to: ToOption = None,
+    release: ReleaseOption = None,
+) -> None:
     """Show the audited release to the readers, all marts at once.
 
     Example: keepline publish --date 2026-06-30
     """
-    pipeline.publish(Settings.load(), window_of(date, from_, to))
+    pipeline.publish(Settings.load(), window_of(date, from_, to), release)
 
 
 def report(date: DateOption = None) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date as date_type
 from datetime import timedelta
 from typing import Annotated
 
 import duckdb
 import typer
 
-from keepline import lease, store
+from keepline import lease, ops, store
 from keepline.commands.context import DateOption, FromOption, ToOption, window_of
 from keepline.compute import compute_for
-from keepline.contract import LOAD_DATE, load_contract
+from keepline.contract import load_contract
 from keepline.errors import BadDataError, UsageError
 from keepline.ops import Connection
+from keepline.parts import landed_window
 from keepline.progress import out
 from keepline.recount import (
     Hop,
@@ -54,19 +54,19 @@ def verify(
 
 
 def whole(settings: Settings) -> Window:
-    """Return the window of everything that ever landed.
+    """Return the window of everything that ever landed, also of what has vanished since.
 
     Raises:
-        UsageError: nothing has landed.
+        UsageError: nothing has landed, or the store is of an older version.
     """
-    days = {
-        path.name.removeprefix(f"{LOAD_DATE}=")
-        for path in settings.landing_dir.glob(f"*/{LOAD_DATE}=*")
-    }
+    with store.connect(settings) as connection:
+        days = {day for _, day in ops.landed_batches(connection)}
+    there = landed_window(settings)
+    if there is not None:
+        days |= {there.from_date, there.last_date}
     if not days:
         raise UsageError("nothing has landed yet, so there is nothing to verify: keepline run")
-    last = date_type.fromisoformat(max(days))
-    return Window(date_type.fromisoformat(min(days)), last + timedelta(days=1))
+    return Window(min(days), max(days) + timedelta(days=1))
 
 
 def examine(settings: Settings, window: Window, *, recopy: bool = False) -> None:

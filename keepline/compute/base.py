@@ -20,6 +20,7 @@ class ComputeDamagedError(BadDataError):
     """What an engine holds cannot be read any more; landing still holds all that was in it."""
 
     def __init__(self, place: str, reason: str) -> None:
+        self.place, self.reason = place, reason
         super().__init__(
             f"{place} is damaged ({reason}). Nothing is lost, and readers keep the last release: "
             "`keepline rebuild` makes it anew from landing"

@@ -171,6 +171,8 @@ class DuckDBCompute:
             connection.commit()
         except (duckdb.Error, OlderContractError) as error:
             connection.rollback()
+            if damaged := self.damage(error):
+                raise damaged from error
             raise BadDataError(
                 f"landing of {table.name} for {window} does not fit the contract: "
                 f"{_first_line(error)}; extract the window again"
@@ -221,6 +223,8 @@ class DuckDBCompute:
                 connection.commit()
             except duckdb.Error as error:
                 connection.rollback()
+                if damaged := self.damage(error):
+                    raise damaged from error
                 raise BadDataError(
                     f"rows for {table} do not fit its columns: {_first_line(error)}"
                 ) from error

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from keepline.contract import LOAD_DATE, Table
 from keepline.failpoint import reach
+from keepline.ops import LandedBatch
 
 PART = "part-0.parquet"
 MANIFEST = "_manifest.json"
@@ -110,14 +111,17 @@ class Partitions:
             if part is not None:
                 part.abandon()
 
-    def land(self, manifests: Mapping[date, Mapping[str, Any]], days: Iterable[date]) -> None:
-        """Move partitions with their manifests.
+    def land(
+        self, manifests: Mapping[date, Mapping[str, Any]], days: Iterable[date]
+    ) -> dict[date, LandedBatch]:
+        """Move partitions with their manifests; returns what to keep on record of each.
 
         Args:
             manifests: what to say of each day that has a partition; rows and checksum are added.
             days: every day of the window; those without a manifest end up without a partition.
         """
         changed = []
+        landed = {}
         columns = {c.name: c.data_type for c in self._table.landed_columns}
         contract = fingerprint(self._table)
         for day in manifests:
@@ -134,12 +138,14 @@ class Partitions:
             }
             # One line: an indent would make Python's slow encoder do the work, thousands of times.
             manifest = (json.dumps(said, ensure_ascii=False) + "\n").encode()
+            landed[day] = LandedBatch(self.rows[day], hashlib.sha256(manifest).hexdigest())
             if not self._is_there(self._target(day), manifest):
                 (self._new(day).parent / MANIFEST).write_bytes(manifest)
                 reach("landing.manifest")
                 changed.append(day)
         self._replace(changed, PART, MANIFEST)
         self._empty([day for day in days if day not in manifests], MANIFEST, PART)
+        return landed
 
     def set_aside(self, days: Collection[date]) -> None:
         """Move partitions that have no manifest; days without one end up without."""

@@ -8,13 +8,13 @@ replaces it needs no ticket.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
 import psycopg
 from psycopg.rows import TupleRow
 
-from keepline import store
+from keepline import ops, store
 from keepline.errors import SourceUnavailableError, UsageError
 from keepline.extract.files import SourceFile
 from keepline.extract.verdict import Finding
@@ -119,8 +119,14 @@ class Registry:
             with self._store() as connection, connection.cursor() as cursor:
                 cursor.executemany(ACCEPT, changes)
 
-    def landed(self, table: str, files: Iterable[SourceFile]) -> None:
-        """Record files whose load dates have landed; the same ones again change nothing."""
+    def landed(
+        self,
+        table: str,
+        files: Iterable[SourceFile],
+        days: Sequence[date],
+        batches: Mapping[date, ops.LandedBatch],
+    ) -> None:
+        """Record what has landed on some days, and from which files; the same again changes nothing."""
         rows = [
             (
                 table,
@@ -135,9 +141,11 @@ class Registry:
             for file in files
             if file.load_date is not None
         ]
-        if rows:
-            with self._store() as connection, connection.cursor() as cursor:
-                cursor.executemany(LANDED, rows)
+        with self._store() as connection:
+            ops.record_landed(connection, table, days, batches)
+            if rows:
+                with connection.cursor() as cursor:
+                    cursor.executemany(LANDED, rows)
 
     @contextlib.contextmanager
     def _store(self) -> Iterator[psycopg.Connection[TupleRow]]:

@@ -131,9 +131,9 @@ class TableExtract:
                     if table.vault_columns:
                         vault.commit(good)
                     reach("extract.sealed")
-                    landing.land(self._manifests(landing.rows), good)
+                    batches = landing.land(self._manifests(landing.rows), good)
                     reach("extract.unregistered")
-                    self._registry.landed(table.name, files)
+                    self._registry.landed(table.name, files, good, batches)
         return TableResult(
             table_name=table.name,
             provided=True,

@@ -5,7 +5,7 @@ read, tables are scanned. `landed` looks at the manifests and landing, `computed
 `released` at the store. Nothing is written.
 """
 
-from keepline.recount.computed import recount_compute
+from keepline.recount.computed import recount_compute, recount_record
 from keepline.recount.landed import recount_landing
 from keepline.recount.outcome import Difference, Hop, by_day, first_difference
 from keepline.recount.released import recount_release
@@ -17,5 +17,6 @@ __all__ = [
     "first_difference",
     "recount_compute",
     "recount_landing",
+    "recount_record",
     "recount_release",
 ]

@@ -11,9 +11,12 @@ import duckdb
 
 from keepline.compute import compute_for
 from keepline.contract import LOAD_DATE, Contract, Table
+from keepline.landed_files import unrecorded
+from keepline.ops import LandedBatch
 from keepline.recount.landed import CONTENT, Landed, figures_sql, named
 from keepline.recount.outcome import ROWS, Difference, Hop, compared, over
 from keepline.settings import Settings
+from keepline.window import Window
 
 Figured = dict[date, dict[str, int]]
 SET_ASIDE, LEFT_OUT = "core.set_aside", "DUP_EARLIER"
@@ -159,7 +162,44 @@ def _compare_raw(table: Table, landed: Landed, found: Figured, hop: Hop) -> None
             told = f"{figures[ROWS]:,} rows in both with equal totals, but not the same rows"
         if told:
             again = f"keepline load {over(day)}"
+            if (table.name, day) in landed.unproven | landed.spoiled:
+                # What landing holds may be the wrong one of the two.
+                again = f"keepline extract {over(day)} --table {table.name}"
             hop.differences.append(Difference(hop.name, table.name, day, told, again))
+
+
+def recount_record(
+    settings: Settings,
+    contract: Contract,
+    recorded: Mapping[tuple[str, date], LandedBatch],
+    duck: duckdb.DuckDBPyConnection | None,
+    window: Window,
+) -> list[Difference]:
+    """Compare landing's manifests, and the number of rows in raw, with what is on record; cheap.
+
+    Args:
+        settings: where landing is.
+        contract: tables of the contract.
+        recorded: what landed in the window; see `ops.landed_batches`.
+        duck: DuckDB that reads compute, or None when nothing was loaded.
+        window: load dates.
+    """
+    unproven = unrecorded(settings.landing_dir, recorded, contract, window)
+    found = [
+        Difference("landing", one.table_name, one.load_date, one.told, one.command)
+        for one in unproven
+    ]
+    if found or duck is None:
+        return found
+    for table in contract:
+        of_table = {day: batch.rows for (name, day), batch in recorded.items() if name == table}
+        loaded = _by_day(duck, f"raw.{table}", "count(*)", "true", Landed(window))
+        for day in sorted({*of_table, *loaded}):
+            was, now = {ROWS: of_table.get(day, 0)}, {ROWS: int(loaded.get(day, (0,))[0])}
+            if told := compared(was, now, ("landing", "raw")):
+                again = f"keepline load {over(day)}"
+                found.append(Difference("raw", table, day, told, again))
+    return found
 
 
 def _recount_facts(

@@ -14,8 +14,9 @@ from typing import Any
 
 import duckdb
 
+from keepline import ops
 from keepline.contract import LOAD_DATE, Contract, Table
-from keepline.landed_files import OlderContractError, columns_sql
+from keepline.landed_files import OlderContractError, columns_sql, unrecorded
 from keepline.ops import Connection
 from keepline.recount.outcome import ROWS, Difference, Figures, Hop, compared, over
 from keepline.settings import Settings
@@ -38,12 +39,14 @@ class Landed:
         figures: rows, totals in the smallest unit and a hash of the rows of each batch whose files are
             those that landed.
         spoiled: batches whose files are not.
+        unproven: batches that are not what is on record.
     """
 
     window: Window
     manifests: dict[Key, dict[str, Any]] = field(default_factory=dict)
     figures: dict[Key, dict[str, int]] = field(default_factory=dict)
     spoiled: set[Key] = field(default_factory=set)
+    unproven: set[Key] = field(default_factory=set)
 
     def expected(self, key: Key) -> Figures:
         """Return what later hops should hold of a batch: what was read, or what its manifest says."""
@@ -76,6 +79,7 @@ def recount_landing(
     for table in contract.values():
         days = [day for name, day in whole if name == table.name]
         _read_rows(settings, duck, table, landed, landing, days)
+    _compare_record(settings, contract, connection, landed, landing)
     _tell(contract, landed, source, landing)
     return landed, [source, landing]
 
@@ -132,6 +136,19 @@ def _read_manifests(folder: Path, table: Table, landed: Landed, hop: Hop) -> Non
             hop.differences.append(Difference(hop.name, table.name, day, told, again))
         else:
             landed.manifests[table.name, day] = said
+
+
+def _compare_record(
+    settings: Settings, contract: Contract, connection: Connection, landed: Landed, hop: Hop
+) -> None:
+    """Find the batches that are not those on record, where nothing closer was said of them."""
+    said = {(found.table, found.day) for found in hop.differences}
+    recorded = ops.landed_batches(connection, landed.window)
+    for one in unrecorded(settings.landing_dir, recorded, contract, landed.window):
+        key = (one.table_name, one.load_date)
+        landed.unproven.add(key)
+        if key not in said:
+            hop.differences.append(Difference(hop.name, *key, one.told, one.command))
 
 
 def _check_balances(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import psycopg
 
 from keepline import store
 from keepline.errors import SourceUnavailableError
-from keepline.ops import Connection
+from keepline.landed_files import landed_before
+from keepline.ops import Connection, LandedBatch, record_landed
 from keepline.release import catalogue, rights, tables
 from keepline.release.published import PublishedTable, from_manifest, from_store
 from keepline.settings import Settings
@@ -51,8 +54,11 @@ def migrate(settings: Settings, manifest_path: Path) -> MigrationReport:
             # `create ... if not exists` says what exists already; nobody needs to read that.
             connection.execute("set local client_min_messages = warning")
             connection.execute("select pg_advisory_xact_lock(%s)", [WRITER_LOCK])
+            had_record = _has_table(connection, "ops.landed_batch")
             for name in ("ops.sql", "ctl.sql"):
                 connection.execute((SQL_DIR / name).read_bytes())
+            if not had_record:
+                _begin_record(settings, connection)
             rights.make_roles(connection, settings, roles)
             changed = _change_tables(connection, published, [role.name for role in roles])
             withdrawn = _withdraw(connection, published)
@@ -62,6 +68,36 @@ def migrate(settings: Settings, manifest_path: Path) -> MigrationReport:
                 "a stage or a reader's long query holds the store's tables: migrate again later"
             ) from None
     return MigrationReport(tuple(changed), tuple(withdrawn))
+
+
+def _has_table(connection: Connection, name: str) -> bool:
+    row = connection.execute("select to_regclass(%s)", [name]).fetchone()
+    return row is not None and row[0] is not None
+
+
+def _begin_record(settings: Settings, connection: Connection) -> None:
+    """Put on record what an older version landed, as far as its balances agree.
+
+    A balance that says that rows landed where no folder is, is kept, so that the loss is found; a folder
+    with another number of rows is not, so that nothing is loaded from it.
+    """
+    balances = connection.execute(
+        "select table_name, load_date, loaded_rows, balanced from ops.reconciliation"
+    ).fetchall()
+    known: dict[str, dict[date, tuple[int, bool]]] = defaultdict(dict)
+    for table, day, rows, is_balanced in balances:
+        known[table][day] = (rows, is_balanced)
+    for table, days in known.items():
+        batches = {}
+        there = landed_before(settings.landing_dir, table)
+        for day, (rows, is_balanced) in days.items():
+            batch = there.get(day)
+            # Of a day that was held, what landed before stays, and its number of rows is not known.
+            if batch is not None and (batch.rows == rows or not is_balanced):
+                batches[day] = batch
+            elif is_balanced and rows:
+                batches[day] = LandedBatch(rows, None)
+        record_landed(connection, table, list(days), batches)
 
 
 def _change_tables(

@@ -107,11 +107,20 @@ def current_release(settings: Settings) -> ReleaseInfo | None:
     return found[0] if found else None
 
 
-def staged_release(settings: Settings, window: Window) -> ReleaseInfo:
+def staged_release(
+    settings: Settings, window: Window, release_id: int | None = None
+) -> ReleaseInfo:
     """Return what the last stage of a window made or found, to audit or publish it.
 
+    The last one is that of the store's own count of stages, whatever the clocks said.
+
+    Args:
+        settings: where the store is.
+        window: load dates that it was staged for.
+        release_id: the release that it must be, as `stage` gave it; None takes the last one.
+
     Raises:
-        UsageError: nothing is staged for this window.
+        UsageError: nothing is staged for this window, or another release than that one.
     """
     with store.connect(settings) as connection:
         found = _read(
@@ -121,6 +130,12 @@ def staged_release(settings: Settings, window: Window) -> ReleaseInfo:
         )
     if not found:
         raise UsageError(f"nothing is staged for {window}: run `keepline stage` first")
+    if release_id is not None and found[0].release_id != release_id:
+        raise UsageError(
+            f"release {release_id} is not the one that was staged last for {window}; that is release "
+            f"{found[0].release_id}. Audit and publish that one (--release {found[0].release_id}), or "
+            "stage the window again"
+        )
     return found[0]
 
 
@@ -134,7 +149,7 @@ def history(settings: Settings, limit: int = 20) -> list[ReleaseInfo]:
 
 _COLUMNS = """
     select r.release_id, r.status, r.from_date, r.to_date, r.code_version, r.created_at,
-        r.published_at, c.release_id is not null as is_current, r.staged_at
+        r.published_at, c.release_id is not null as is_current, r.staging_no
     from ctl.release as r
     left join ctl.current_release as c on c.release_id = r.release_id
 """
@@ -147,7 +162,7 @@ def _read(
     rows = connection.execute(
         # The condition is one of this file's own.
         f"select * from ({_COLUMNS}) as r where {condition}"  # noqa: S608
-        " order by staged_at desc, release_id desc",
+        " order by staging_no desc",
         values,
     ).fetchall()
     return [ReleaseInfo(row[0], row[1], Window(row[2], row[3]), *row[4:8]) for row in rows]

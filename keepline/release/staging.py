@@ -145,7 +145,7 @@ def _wait_for_other_stages(connection: Connection) -> None:
 def _stage_again(connection: Connection, release_id: int) -> None:
     """A rejected release is audited anew: the gates may have changed."""
     connection.execute(
-        "update ctl.release set staged_at = now(),"
+        "update ctl.release set staged_at = now(), staging_no = nextval('ctl.release_staging'),"
         " status = case status when 'rejected' then 'staged' else status end where release_id = %s",
         [release_id],
     )

@@ -18,6 +18,19 @@ create table if not exists ctl.release (
     published_at timestamptz
 );
 
+-- In which order releases were staged: a clock that is wrong would let an old one pass for the newest.
+create sequence if not exists ctl.release_staging;
+alter table ctl.release add column if not exists staging_no bigint;
+update ctl.release as r
+set staging_no = o.staging_no
+from (
+    select u.release_id, nextval('ctl.release_staging') as staging_no
+    from (select release_id from ctl.release where staging_no is null order by release_id) as u
+) as o
+where o.release_id = r.release_id;
+alter table ctl.release alter column staging_no set default nextval('ctl.release_staging');
+alter table ctl.release alter column staging_no set not null;
+
 -- The pointer: the one row that decides what every reader sees.
 create table if not exists ctl.current_release (
     one boolean primary key default true check (one),

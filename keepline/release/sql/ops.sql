@@ -91,6 +91,17 @@ create table if not exists ops.source_file (
 
 create index if not exists source_file_sha256 on ops.source_file (table_name, sha256);
 
+-- What landed: the batch of each load date of a table, by the checksum of its manifest, which names that of
+-- its file. None for a batch that was lost before this was kept.
+create table if not exists ops.landed_batch (
+    table_name text not null,
+    load_date date not null,
+    rows bigint not null,
+    manifest_sha256 text,
+    landed_at timestamptz not null default now(),
+    primary key (table_name, load_date)
+);
+
 -- Decisions: under which ticket a file that had landed was replaced by other bytes.
 create table if not exists ops.source_file_change (
     table_name text not null,
