@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import engines
 import pytest
 from conftest import SECRETS
 from engines import Engine
@@ -74,6 +75,7 @@ def test_landing_and_raw_of_before_an_optional_column_go_on_working(tmp_path, en
     settings = Settings(home=tmp_path / "home", **SECRETS, **engine)
     contract = load_contract(settings.dbt_dir)
     older = without(contract, "partner_id")
+    engines.forget(settings)
     land(settings.home, older, FIRST)
     compute = compute_for(settings)
     compute.load(older, Window.day(FIRST))
