@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 
@@ -16,8 +17,9 @@ from keepline.release.published import PublishedTable, from_manifest, from_store
 from keepline.settings import Settings
 
 SQL_DIR = Path(__file__).with_name("sql")
-# Stage, clean-up and migration exclude each other with this advisory lock; publish needs none.
-WRITER_LOCK = 7_310_001
+# Stage, clean-up and migration exclude each other with this lock, which lasts as long as its transaction;
+# publish needs none, and is not held up by it. Readers may only select from the table, and so not take it.
+WRITER_LOCK: LiteralString = "lock table ctl.current_release in share update exclusive mode"
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ def migrate(settings: Settings, manifest_path: Path) -> MigrationReport:
             connection.execute("set local lock_timeout = '1s'")
             # `create ... if not exists` says what exists already; nobody needs to read that.
             connection.execute("set local client_min_messages = warning")
-            connection.execute("select pg_advisory_xact_lock(%s)", [WRITER_LOCK])
             for name in ("ops.sql", "ctl.sql"):
                 connection.execute((SQL_DIR / name).read_bytes())
+            connection.execute(WRITER_LOCK)
             rights.make_roles(connection, settings, roles)
             changed = _change_tables(connection, published, [role.name for role in roles])
             withdrawn = _withdraw(connection, published)
