@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
 
 import typer
 
-from keepline import lease, ops, room, store
+from keepline import lease, ops, room, store, watchdog
 from keepline.compute import compute_for
 from keepline.compute.base import ComputeDamagedError
 from keepline.errors import FencedError, KeeplineError, SourceUnavailableError, UsageError
@@ -82,7 +82,10 @@ def stage(settings: Settings, verb: str, window: Window) -> Iterator[Clock]:
     clock = Clock()
     started = time.perf_counter()
     try:
-        with nullcontext() if verb in READ_ONLY else lease.hold(settings, verb, str(window)):
+        with (
+            nullcontext() if verb in READ_ONLY else lease.hold(settings, verb, str(window)),
+            _watched(settings) if verb not in READ_ONLY else nullcontext(),
+        ):
             if verb not in READ_ONLY:
                 compute_for(settings).forget_killed()
             started = time.perf_counter()
@@ -106,6 +109,13 @@ def stage(settings: Settings, verb: str, window: Window) -> Iterator[Clock]:
     note = f"  {run.message}" if run.message else ""
     moved = f"{run.rows:,} rows in " if run.rows else ""
     out.print(f"{verb:<9} {window}: {moved}{run.seconds:.1f} s{speed}{note}", markup=False)
+
+
+def _watched(settings: Settings) -> AbstractContextManager[None]:
+    """Put back what readers change for their own logins; beside an embedded store a process does."""
+    if store.is_embedded(settings):
+        return nullcontext()
+    return watchdog.watching(lambda: store.connect_to_logins(settings))
 
 
 def _clearer(settings: Settings, error: BaseException) -> KeeplineError | None:

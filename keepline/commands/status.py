@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 import typer
 
-from keepline import lease, ops, store
+from keepline import lease, ops, store, watchdog
 from keepline.commands import demo, set_aside
 from keepline.errors import UsageError
 from keepline.ops import Connection
@@ -19,6 +19,7 @@ from keepline.window import Window
 
 RUNBOOK = "docs/runbook.md"
 MOST_HELD = 10
+INCIDENT_DAYS, MOST_INCIDENTS = 7, 3
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def status() -> None:
             markup=False,
         )
     _say_held(settings, held)
+    _say_incidents(settings)
     _say_set_aside(settings)
     failed = [run for run in runs if run.status == "failed"]
     for run in failed:
@@ -214,6 +216,16 @@ def _say_held(settings: Settings, held: list[HeldRange]) -> None:
         )
     if len(held) > MOST_HELD:
         out.print(f"held: {len(held) - MOST_HELD} more in ops.held_delivery")
+
+
+def _say_incidents(settings: Settings) -> None:
+    with store.connect_to_logins(settings) as connection:
+        found = watchdog.incidents(connection, INCIDENT_DAYS)
+    for one in found[:MOST_INCIDENTS]:
+        noticed = one.noticed_at.astimezone(settings.zone)
+        out.print(f"readers: {noticed:%Y-%m-%d %H:%M:%S} {one}", markup=False)
+    if len(found) > MOST_INCIDENTS:
+        out.print(f"readers: {len(found) - MOST_INCIDENTS} more in watchdog.incident", markup=False)
 
 
 def _say_set_aside(settings: Settings) -> None:
