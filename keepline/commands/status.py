@@ -14,6 +14,7 @@ from keepline.commands import demo, set_aside
 from keepline.errors import UsageError
 from keepline.ops import Connection
 from keepline.progress import out
+from keepline.release import rights
 from keepline.settings import Settings
 from keepline.window import Window
 
@@ -153,7 +154,7 @@ def held_ranges(connection: Connection) -> list[HeldRange]:
 
 
 def _readers_see(settings: Settings, connection: Connection) -> date | None:
-    """Say which release readers see, and return its business day."""
+    """Say which release readers see, and whom it is too old for; return its business day."""
     current = connection.execute(
         "select r.release_id, r.to_date - 1 from ctl.release r"
         " join ctl.current_release c on c.release_id = r.release_id"
@@ -167,9 +168,29 @@ def _readers_see(settings: Settings, connection: Connection) -> date | None:
         return None
     day: date = current[1]
     out.print(f"{settings.operator}: readers see release {current[0]}, business day {day}")
+    _say_hidden(connection, day)
     listed = ", ".join(f"{number} ({of})" for number, of in kept)
     out.print(f"releases that `keepline rollback --to` can show: {listed}", markup=False)
     return day
+
+
+def _say_hidden(connection: Connection, day: date) -> None:
+    """Say who sees nothing because what there is is too old."""
+    if store.scalar(connection, "select to_regclass('ctl.max_age')") is None:
+        return  # of an older version, until the next migration
+    for role in rights.load_roles():
+        if role.max_age is None:
+            continue
+        row = connection.execute(
+            "select ctl.business_date(), ctl.oldest_shown(%s)", [role.max_age]
+        ).fetchone()
+        expected, oldest = row if row is not None else (None, None)
+        if oldest is None or day < oldest:
+            out.print(
+                f"{role.name} sees nothing: the release is of {day}, the last business day is {expected}, "
+                f"and what is older than {oldest} is kept from it ({role.max_age} in param_threshold.csv)",
+                markup=False,
+            )
 
 
 def _at_work(settings: Settings, connection: Connection) -> str | None:

@@ -16,13 +16,14 @@ from keepline import store, watchdog
 from keepline.errors import UsageError
 from keepline.ops import Connection
 from keepline.release.published import PublishedTable
-from keepline.release.tables import STORE, names_of_views
+from keepline.release.tables import STORE, Readers, names_of_views
 from keepline.settings import Settings
 
 ROLES_FILE = Path(__file__).with_name("roles.yml")
 SCHEMAS = ("ctl", STORE, "mart", "star", "ops", "vault", "watchdog")
 # What row security itself has to look up, with the reader's own rights.
 POINTER_TABLES = ("ctl.current_release", "ctl.release", "ctl.release_part")
+POINTER_FUNCTIONS = ("ctl.business_date()", "ctl.oldest_shown(text)")
 
 # What everybody may call who may connect, and what would fill the server's lock table or its disk: locks of
 # a number, large objects, messages in the write-ahead log. Letting locks go does no harm, and pools do it.
@@ -34,7 +35,11 @@ Grant = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Role:
-    """A reader: which views it may select from, how long a statement may take and how much disk."""
+    """A reader: which views it may select from, how long a statement may take and how much disk.
+
+    Attributes:
+        max_age: key of the dated parameter that says how many days old may be what it sees.
+    """
 
     name: str
     purpose: str
@@ -42,6 +47,7 @@ class Role:
     statement_timeout: str
     temp_file_limit: str
     connection_limit: int
+    max_age: str | None = None
 
 
 def load_roles(path: Path = ROLES_FILE) -> list[Role]:
@@ -59,6 +65,11 @@ def load_roles(path: Path = ROLES_FILE) -> list[Role]:
         raise UsageError(f"{path}: a role cannot be read: {error}") from error
 
 
+def readers(roles: Iterable[Role]) -> Readers:
+    """Return the roles, each with the limit of its age."""
+    return {role.name: role.max_age for role in roles}
+
+
 def wanted_grants(tables: Iterable[PublishedTable], roles: Iterable[Role]) -> set[Grant]:
     """Return every right that a reader shall have, and no other."""
     grants: set[Grant] = set()
@@ -71,6 +82,7 @@ def wanted_grants(tables: Iterable[PublishedTable], roles: Iterable[Role]) -> se
                     for name in (view, f"{STORE}.{table.name}"):
                         grants.add((name, role.name, "SELECT"))
         grants |= {(name, role.name, "SELECT") for name in POINTER_TABLES}
+        grants |= {(name, role.name, "EXECUTE") for name in POINTER_FUNCTIONS}
     grants |= {(name.split(".")[0], role, "USAGE") for name, role, _ in grants}
     return grants
 
@@ -91,6 +103,13 @@ def found_grants(connection: Connection, roles: Iterable[str]) -> set[Grant]:
             inner join pg_class as c on c.oid = t.attrelid
             inner join pg_namespace as n on n.oid = c.relnamespace
             cross join lateral aclexplode(t.attacl) as a
+            where n.nspname = any(%(schemas)s)
+            union all
+            select format('%%s.%%s(%%s)', n.nspname, p.proname, oidvectortypes(p.proargtypes)),
+                a.grantee, a.privilege_type
+            from pg_proc as p
+            inner join pg_namespace as n on n.oid = p.pronamespace
+            cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
             where n.nspname = any(%(schemas)s)
             union all
             select n.nspname, a.grantee, a.privilege_type
@@ -269,13 +288,18 @@ def _open_functions(connection: Connection) -> list[tuple[LiteralString, bool]]:
 
 
 def _change(connection: Connection, template: str, name: str, role: str, privilege: str) -> None:
-    words = name.split(".")
+    bare, is_function, arguments = name.partition("(")
+    words = bare.split(".")
     what, target = "schema", sql.Composed([sql.Identifier(*words)])
     right = sql.Composed([sql.SQL(privilege)])
     if len(words) > 1:
         what, target = "table", sql.Composed([sql.Identifier(*words[:2])])
     if len(words) > 2:
         right = sql.SQL("{} ({})").format(right, sql.Identifier(words[2]))
+    if is_function:
+        what = "function"
+        # Of the catalogue's own making.
+        target += sql.SQL("(" + arguments)
     connection.execute(
         sql.SQL(template).format(
             right,
