@@ -19,7 +19,9 @@ TARGET = PROJECT_DIR / "docs" / "dictionary.md"
 HEAD = """# Data dictionary
 
 Written by `make dictionary` from the YAML beside the models: do not edit. Readers find marts in the
-schema `mart` and the star schema in `star`; every view ends with `release_id`, the release it shows.
+schema `mart` and the star schema in `star`; every view ends with `release_id`, the release it shows,
+`release_business_date`, the business day whose end that describes, and `release_age_days`, by how
+many business days that is behind (0 is fresh; docs/definitions.md).
 Columns that the YAML marks as personal (`meta.pii`, unless masked) are left out: readers do not have them.
 """
 

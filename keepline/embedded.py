@@ -20,7 +20,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from keepline import home
+from keepline import home, watchdog
 from keepline.errors import SourceUnavailableError, UsageError
 
 ADMIN = "keepline"
@@ -183,11 +183,22 @@ class EmbeddedPostgres:
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
             found = connection.execute("select 1 from pg_database where datname = %s", [name])
             if found.fetchone() is None:
+                database = sql.Identifier(name)
                 connection.execute(
                     sql.SQL("create database {} template template0 encoding 'UTF8'").format(
-                        sql.Identifier(name)
+                        database
                     )
                 )
+                connection.execute(
+                    sql.SQL("revoke all on database {} from public").format(database)
+                )
+
+    def watch(self) -> None:
+        """See to it that what readers change for their own logins is put back for as long as it runs."""
+        folder = self._folder()
+        pid = self._running(folder / "data")
+        if pid is not None:
+            watchdog.start_beside(self.dsn("postgres"), pid, folder / "watchdog.log")
 
     def inherited(self) -> list[str]:
         """Return the names of keepline's variables that the running server has, as of an older version."""

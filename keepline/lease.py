@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 
 import psycopg
 
@@ -26,7 +27,10 @@ from keepline.ops import Connection
 from keepline.progress import err
 from keepline.settings import Settings
 
-LEASE_LOCK = 7_310_002
+# A lock of the lease's own table, on which no reader has a right: an advisory lock anybody may take. Of the
+# modes that exclude themselves it is the one beside which rows of the table can be read and changed.
+LOCK_MODE = "ShareUpdateExclusiveLock"  # as `pg_locks` writes it
+LOCK: LiteralString = "lock table ops.lease in share update exclusive mode"
 # Here and not in ops.sql: the first `migrate` holds the lease, too.
 TABLE = """
 create schema if not exists ops;
@@ -42,10 +46,13 @@ create table if not exists ops.lease (
     is_held boolean not null
 )
 """
-# A lost machine sends no goodbye: the server asks after 30 s and frees the lock a minute later.
+# A lost machine sends no goodbye: the server asks after 30 s and frees the lock a minute later. A lock of a
+# table lasts as long as its transaction, which nothing may end but us (`transaction_timeout` is of 17).
 CONNECTION = """
 set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 3;
-set tcp_user_timeout = '60s'; set idle_session_timeout = 0
+set tcp_user_timeout = '60s';
+select set_config(name, '0', false) from pg_settings where name in
+    ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
 """
 SAY_AGAIN_S = 60.0
 STEP_S = 0.2
@@ -169,12 +176,13 @@ def holder(connection: Connection) -> Holder | None:
     row = connection.execute(
         """
         select verb, window_text, host, pid, since_at, exists (
-            select from pg_locks where locktype = 'advisory' and classid = 0 and objid = %s and granted
-                and database = (select oid from pg_database where datname = current_database())
+            select from pg_locks as k inner join pg_stat_activity as a on a.pid = k.pid
+            where k.relation = 'ops.lease'::regclass and k.mode = %s and k.granted
+                and a.datname = current_database() and a.application_name = l.application_name
         )
-        from ops.lease where is_held
+        from ops.lease as l where is_held
         """,
-        [LEASE_LOCK],
+        [LOCK_MODE],
     ).fetchone()
     return Holder(*row) if row else None
 
@@ -199,16 +207,20 @@ class _Lease:
         """Wait for the lock, then raise the token, so that whoever had it before commits no more."""
         deadline = time.monotonic() + self._settings.lease_wait_s
         try:
-            self._wait_for_lock(deadline)
-            if store.scalar(self._connection, "select to_regclass('ops.lease')") is None:
-                self._connection.execute(TABLE)
-            if self._confirmed:
-                home.register(self._connection, self._settings)
-            before = holder(self._connection)
-            self._end_what_is_left()
-            stuck = f"{before.told(self._settings)} stands still" if before else "another run is"
-            with self.files(deadline, f"{stuck} in the middle of a change"):
-                self._raise_token(deadline)
+            # What others shall see at once is committed beside the transaction that holds the lock.
+            with self._connect(autocommit=True) as beside:
+                _make_table(beside)
+                self._wait_for_lock(deadline)
+                if self._confirmed:
+                    home.register(beside, self._settings)
+                before = holder(beside)
+                self._end_what_is_left()
+                stuck = (
+                    f"{before.told(self._settings)} stands still" if before else "another run is"
+                )
+                with self.files(deadline, f"{stuck} in the middle of a change"):
+                    self._raise_token(beside, deadline)
+            _limit(self._connection, self._settings.lease_wait_s)
         except BaseException:
             self._connection.close()
             raise
@@ -221,7 +233,7 @@ class _Lease:
             # The server was started again, or the line broke. While the token is ours, nobody came
             # between; the lock is taken again so that others wait.
             self._connection = self._connect()
-            self._connection.execute("select pg_try_advisory_lock(%s)", [LEASE_LOCK])
+            self._has_lock(0)
             row = self._connection.execute(query).fetchone()
         self.check(row)
 
@@ -273,39 +285,40 @@ class _Lease:
             self._connection.execute(
                 "update ops.lease set is_held = false where token = %s", [self._token]
             )
+            self._connection.commit()
         self._connection.close()
 
     @property
     def _what(self) -> str:
         return f"{self._verb} {self._window_text}".strip()
 
-    def _connect(self) -> Connection:
+    def _connect(self, *, autocommit: bool = False) -> Connection:
         connection = store.connect(self._settings, autocommit=True, confirmed=self._confirmed)
         connection.execute(CONNECTION)
+        connection.autocommit = autocommit
+        # Else a database that prefers another level would show the token of the beginning for ever.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         return connection
 
     def _wait_for_lock(self, deadline: float) -> None:
         wait_s = 0.01  # the first look
         while not self._has_lock(wait_s):
             other = holder(self._connection)
+            self._connection.rollback()
             who = other.told(self._settings) if other else "another run"
             left = self._give_up(deadline, f"{who} is at work")
             err.print(f"{self._verb:<9} waits for {who}, at most {left:.0f} s more", markup=False)
             wait_s = min(SAY_AGAIN_S, left)
 
     def _has_lock(self, wait_s: float) -> bool:
+        """Begin the transaction that holds the lock, if it can be had."""
         try:
-            self._limit(wait_s)
-            self._connection.execute("select pg_advisory_lock(%s)", [LEASE_LOCK])
+            _limit(self._connection, wait_s)
+            self._connection.execute(LOCK)
         except psycopg.errors.LockNotAvailable:
+            self._connection.rollback()
             return False
         return True
-
-    def _limit(self, wait_s: float) -> None:
-        """Let the connection wait so long for a lock; 0 would be for ever."""
-        self._connection.execute(
-            "select set_config('lock_timeout', %s, false)", [f"{max(1, int(wait_s * 1000))}ms"]
-        )
 
     def _give_up(self, deadline: float, why: str) -> float:
         """Return the seconds left, if any."""
@@ -326,10 +339,10 @@ class _Lease:
             [store.application_name()],
         )
 
-    def _raise_token(self, deadline: float) -> None:
+    def _raise_token(self, beside: Connection, deadline: float) -> None:
         # Whoever looked at the token before its commit comes first.
-        self._limit(max(deadline - time.monotonic(), 1))
-        row = self._connection.execute(
+        _limit(beside, max(deadline - time.monotonic(), 1))
+        row = beside.execute(
             """
             insert into ops.lease as l
                 (token, verb, window_text, host, pid, application_name, since_at, is_held)
@@ -349,6 +362,21 @@ class _Lease:
             ],
         ).fetchone()
         self._token = int(row[0]) if row else 0
+
+
+def _make_table(connection: Connection) -> None:
+    if store.scalar(connection, "select to_regclass('ops.lease')") is not None:
+        return
+    # Two first runs at once: the one that comes second finds the table made.
+    with contextlib.suppress(psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
+        connection.execute(TABLE)
+
+
+def _limit(connection: Connection, wait_s: float) -> None:
+    """Let a connection wait so long for a lock; 0 would be for ever."""
+    connection.execute(
+        "select set_config('lock_timeout', %s, false)", [f"{max(1, int(wait_s * 1000))}ms"]
+    )
 
 
 _lease: _Lease | None = None

@@ -86,6 +86,28 @@ def dsn(settings: Settings, login: str | None = None) -> str:
     return conninfo.make_conninfo(own, user=login, password=password)
 
 
+def is_embedded(settings: Settings) -> bool:
+    """Tell whether the store is on the embedded server, where all is keepline's own."""
+    return not settings.store_dsn.get_secret_value()
+
+
+def connect_to_logins(settings: Settings) -> psycopg.Connection[TupleRow]:
+    """Open a connection in autocommit to where the readers' logins are written down; see `watchdog`.
+
+    Raises:
+        SourceUnavailableError: the server cannot be reached.
+    """
+    if not is_embedded(settings):
+        return connect(settings, autocommit=True)
+    _embedded_dsn(settings)
+    try:
+        return psycopg.connect(embedded(settings).dsn("postgres"), autocommit=True)
+    except psycopg.OperationalError as error:
+        raise SourceUnavailableError(
+            f"the embedded server cannot be reached: {_first_line(error)}"
+        ) from None
+
+
 def application_name() -> str:
     """Return what this process is called in `pg_stat_activity`, which also finds it from elsewhere."""
     return f"keepline {os.getpid()}@{socket.gethostname()}"[:63]
@@ -96,6 +118,7 @@ def _embedded_dsn(settings: Settings) -> str:
     """Start the embedded server, once per process: asking it each time costs two processes."""
     server = start_embedded(settings)
     server.ensure_database(settings.store_database)
+    server.watch()
     return server.dsn(settings.store_database)
 
 

@@ -116,7 +116,7 @@ def control(settings: Settings) -> State:
 
 
 def readers(settings: Settings) -> State:
-    """Return the hash of what each login sees in each view, whatever the release's number."""
+    """Return the hash of what each login sees in each view, whatever the release's number and age."""
     state = {}
     for login in store.READERS:
         with store.connect(settings, login) as connection:
@@ -126,7 +126,8 @@ def readers(settings: Settings) -> State:
                 row = connection.execute(
                     "select count(*), encode(sha256(convert_to(coalesce(string_agg(line, '' order by line"
                     " collate \"C\"), ''), 'UTF8')), 'hex') from"
-                    f" (select (to_jsonb(t) - 'release_id')::text as line from {name} as t) as x"
+                    " (select (to_jsonb(t) - 'release_id' - 'release_age_days')::text as line"
+                    f" from {name} as t) as x"
                 ).fetchone()
                 state[f"{login} {name}"] = str(row)
     return state

@@ -183,7 +183,8 @@ class Morning:
             ).fetchall()
             return {
                 name: connection.execute(
-                    "select count(*), sum(hashtextextended((to_jsonb(t) - 'release_id')::text, 0)::numeric)"
+                    "select count(*), sum(hashtextextended("
+                    "(to_jsonb(t) - 'release_id' - 'release_age_days')::text, 0)::numeric)"
                     f" from {name} as t".encode()
                 ).fetchone()
                 for (name,) in names

@@ -89,6 +89,7 @@ class Project:
 
     settings: Settings
     models: tuple[Model, ...] = MODELS
+    has_ended: bool = True
     manifest: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ class Project:
         nodes = {f"model.keepline.{model.name}": model.node for model in self.models}
         self.manifest.parent.mkdir(parents=True, exist_ok=True)
         self.manifest.write_text(json.dumps({"nodes": nodes}))
-        return release.migrate(self.settings, self.manifest)
+        return release.migrate(self.settings, self.manifest, has_ended=self.has_ended)
 
     def fill(self, model: Model, rows: Sequence[Sequence[object]]) -> None:
         """Replace what compute holds of a model."""

@@ -354,7 +354,7 @@ def compute_file(world: World) -> Iterator[None]:
 
 LOCKS: dict[str, Callable] = {
     "the compute file": compute_file,
-    "the lease": lambda world: session(world, f"select pg_advisory_lock({lease.LEASE_LOCK})"),
+    "the lease": lambda world: session(world, lease.LOCK),
     "the run book": lambda world: session(world, "lock table ops.stage_run in share mode"),
     "the releases": lambda world: session(world, "lock table ctl.release in share mode"),
     "the pointer": lambda world: session(world, "select * from ctl.current_release for update"),

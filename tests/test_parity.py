@@ -317,7 +317,8 @@ def published(settings: Settings) -> dict[str, tuple[Any, ...]]:
         ).fetchall()
         return {
             name: connection.execute(
-                "select count(*), sum(hashtextextended((to_jsonb(t) - 'release_id')::text, 0)::numeric)"
+                "select count(*), sum(hashtextextended("
+                "(to_jsonb(t) - 'release_id' - 'release_age_days')::text, 0)::numeric)"
                 f" from {name} as t".encode()
             ).fetchone()
             for (name,) in names

@@ -31,13 +31,15 @@ def test_readers_find_marts_and_star_under_their_names_with_words(project):
         " col_description('mart.rfm_month'::regclass, 3)"
     )
 
-    assert columns[:6] == [
+    assert columns[:8] == [
         ("mart", "churn_risk_daily", "score_date", "date"),
         ("mart", "churn_risk_daily", "subscription_id", "text"),
         ("mart", "churn_risk_daily", "churn_probability", "double precision"),
         ("mart", "churn_risk_daily", "risk_tier", "text"),
         ("mart", "churn_risk_daily", "run", "integer"),
         ("mart", "churn_risk_daily", "release_id", "integer"),
+        ("mart", "churn_risk_daily", "release_business_date", "date"),
+        ("mart", "churn_risk_daily", "release_age_days", "integer"),
     ]
     assert ("star", "dim_subscription", "share", "numeric") in columns
     assert comments == [("What mart_rfm_month holds.", "The segment.")]
@@ -69,7 +71,7 @@ def test_a_new_column_is_added_and_old_periods_are_staged_anew(project):
     ]
     assert project.rows(
         "select column_name from information_schema.columns where table_name = 'rfm_month'"
-        " and table_schema = 'mart' order by ordinal_position desc limit 2"
+        " and table_schema = 'mart' order by ordinal_position desc offset 2 limit 2"
     ) == [("release_id",), ("trend",)]
     release.rollback(project.settings)
     assert project.rows("select distinct segment, trend from mart.rfm_month") == [("Loyal", None)]

@@ -49,7 +49,7 @@ def test_values_arrive_as_they_were(project):
     project.publish()
 
     assert project.rows("select * from mart.churn_risk_daily") == [
-        (DAY_2, "a\n'\"\\,é电", 0.1 + 0.2, None, -1, 1)
+        (DAY_2, "a\n'\"\\,é电", 0.1 + 0.2, None, -1, 1, DAY_2, 0)
     ]
     found = project.rows(
         "select subscription_id, activated_date, is_current, share::text, run"

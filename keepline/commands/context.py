@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import partial, wraps
@@ -12,7 +12,7 @@ from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
 import typer
 
-from keepline import lease, ops, room, store
+from keepline import lease, ops, room, store, watchdog
 from keepline.compute import compute_for
 from keepline.compute.base import ComputeDamagedError
 from keepline.errors import FencedError, KeeplineError, SourceUnavailableError, UsageError
@@ -86,7 +86,10 @@ def stage(settings: Settings, verb: str, window: Window) -> Iterator[Clock]:
     clock = Clock()
     started = time.perf_counter()
     try:
-        with nullcontext() if verb in READ_ONLY else lease.hold(settings, verb, str(window)):
+        with (
+            nullcontext() if verb in READ_ONLY else lease.hold(settings, verb, str(window)),
+            _watched(settings) if verb not in READ_ONLY else nullcontext(),
+        ):
             if verb not in READ_ONLY:
                 compute_for(settings).forget_killed()
             started = time.perf_counter()
@@ -160,6 +163,13 @@ def mends(
         return mending(settings, work.__name__, partial(work, settings, *args, **named))
 
     return mended
+
+
+def _watched(settings: Settings) -> AbstractContextManager[None]:
+    """Put back what readers change for their own logins; beside an embedded store a process does."""
+    if store.is_embedded(settings):
+        return nullcontext()
+    return watchdog.watching(lambda: store.connect_to_logins(settings))
 
 
 def _clearer(settings: Settings, error: BaseException) -> KeeplineError | None:

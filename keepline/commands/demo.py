@@ -166,6 +166,16 @@ def _create(
     )
 
 
+def has_ended(settings: Settings) -> bool:
+    """Tell whether it is known that the chosen operator's systems give no days but those that they have."""
+    from keepline.extract.operator import load_operator
+
+    if settings.operator == "demo":
+        return True
+    history = load_operator(settings.operator_file, load_contract(settings.dbt_dir)).history
+    return history is not None and history.has_ended
+
+
 def calendar(settings: Settings) -> Calendar:
     """Return the days of the chosen operator.
 

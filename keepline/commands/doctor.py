@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
-from keepline import home, store
+from keepline import home, store, watchdog
 from keepline.commands import demo
 from keepline.compute import compute_for
 from keepline.contract import load_contract
@@ -20,6 +20,7 @@ from keepline.progress import out
 from keepline.settings import Settings
 
 PACKAGES = ("apache-airflow", "dbt-core", "duckdb", "great-expectations", "lightgbm", "pandas")
+INCIDENT_DAYS = 7
 LEAST_FREE_BYTES = 5 * 1024**3
 
 
@@ -121,6 +122,28 @@ def _store(settings: Settings) -> Iterator[str]:
         yield f"PostgreSQL {server} at {place.host}:{place.port}, database {place.dbname}"
 
 
+def _readers(settings: Settings) -> Iterator[str]:
+    from keepline.release import rights
+
+    with store.connect_to_logins(settings) as connection:
+        if store.is_embedded(settings) and not watchdog.is_watched(connection):
+            raise KeeplineError(
+                "nothing watches the readers' logins: keepline stop, and the next command starts both"
+            )
+        found = watchdog.incidents(connection, INCIDENT_DAYS)
+    yield f"{len(found)} changes by readers of their own logins in {INCIDENT_DAYS} days" + (
+        f", the last one {found[0].noticed_at.astimezone(settings.zone):%Y-%m-%d %H:%M:%S}: {found[0]}"
+        if found
+        else ""
+    )
+    with store.connect(settings) as connection:
+        if statement := rights.unrevoked(connection):
+            raise KeeplineError(
+                "the store's login may not take from everybody what lets a reader fill the lock table or the "
+                f"disk of the server. Ask a DBA for, in this database: {statement}"
+            )
+
+
 def _compute(settings: Settings) -> Iterator[str]:
     compute = compute_for(settings)
     holds = "holds what was loaded" if compute.exists() else "nothing was loaded yet"
@@ -136,5 +159,6 @@ CHECKS: tuple[tuple[str, Callable[[Settings], Iterator[str]]], ...] = (
     ("contract", _contract),
     ("operator", _operator),
     ("store", _store),
+    ("readers", _readers),
     ("compute", _compute),
 )

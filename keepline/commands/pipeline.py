@@ -32,7 +32,7 @@ def migrate(settings: Settings) -> None:
     from keepline.build import parse
 
     with lease.hold(settings, "migrate"):
-        release.migrate(settings, parse(settings))
+        release.migrate(settings, parse(settings), has_ended=demo.has_ended(settings))
 
 
 def extract(

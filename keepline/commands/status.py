@@ -9,16 +9,18 @@ from datetime import date, datetime, timedelta
 
 import typer
 
-from keepline import lease, ops, store
+from keepline import lease, ops, store, watchdog
 from keepline.commands import demo, set_aside
 from keepline.errors import UsageError
 from keepline.ops import Connection
 from keepline.progress import out
+from keepline.release import rights
 from keepline.settings import Settings
 from keepline.window import Window
 
 RUNBOOK = "docs/runbook.md"
 MOST_HELD = 10
+INCIDENT_DAYS, MOST_INCIDENTS = 7, 3
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def status() -> None:
             markup=False,
         )
     _say_held(settings, held)
+    _say_incidents(settings)
     _say_set_aside(settings)
     failed = [run for run in runs if run.status == "failed"]
     for run in failed:
@@ -155,7 +158,7 @@ def held_ranges(connection: Connection) -> list[HeldRange]:
 
 
 def _readers_see(settings: Settings, connection: Connection) -> date | None:
-    """Say which release readers see, and return its business day."""
+    """Say which release readers see, and whom it is too old for; return its business day."""
     current = connection.execute(
         "select r.release_id, r.to_date - 1 from ctl.release r"
         " join ctl.current_release c on c.release_id = r.release_id"
@@ -169,9 +172,29 @@ def _readers_see(settings: Settings, connection: Connection) -> date | None:
         return None
     day: date = current[1]
     out.print(f"{settings.operator}: readers see release {current[0]}, business day {day}")
+    _say_hidden(connection, day)
     listed = ", ".join(f"{number} ({of})" for number, of in kept)
     out.print(f"releases that `keepline rollback --to` can show: {listed}", markup=False)
     return day
+
+
+def _say_hidden(connection: Connection, day: date) -> None:
+    """Say who sees nothing because what there is is too old."""
+    if store.scalar(connection, "select to_regclass('ctl.max_age')") is None:
+        return  # of an older version, until the next migration
+    for role in rights.load_roles():
+        if role.max_age is None:
+            continue
+        row = connection.execute(
+            "select ctl.business_date(), ctl.oldest_shown(%s)", [role.max_age]
+        ).fetchone()
+        expected, oldest = row if row is not None else (None, None)
+        if oldest is None or day < oldest:
+            out.print(
+                f"{role.name} sees nothing: the release is of {day}, the last business day is {expected}, "
+                f"and what is older than {oldest} is kept from it ({role.max_age} in param_threshold.csv)",
+                markup=False,
+            )
 
 
 def _at_work(settings: Settings, connection: Connection) -> str | None:
@@ -218,6 +241,16 @@ def _say_held(settings: Settings, held: list[HeldRange]) -> None:
         )
     if len(held) > MOST_HELD:
         out.print(f"held: {len(held) - MOST_HELD} more in ops.held_delivery")
+
+
+def _say_incidents(settings: Settings) -> None:
+    with store.connect_to_logins(settings) as connection:
+        found = watchdog.incidents(connection, INCIDENT_DAYS)
+    for one in found[:MOST_INCIDENTS]:
+        noticed = one.noticed_at.astimezone(settings.zone)
+        out.print(f"readers: {noticed:%Y-%m-%d %H:%M:%S} {one}", markup=False)
+    if len(found) > MOST_INCIDENTS:
+        out.print(f"readers: {len(found) - MOST_INCIDENTS} more in watchdog.incident", markup=False)
 
 
 def _say_set_aside(settings: Settings) -> None:

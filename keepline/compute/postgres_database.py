@@ -157,6 +157,10 @@ def _make(server: Connection, name: str) -> None:
                 sql.Identifier(name)
             )
         )
+        # Readers have no business there, not even with locks and temporary tables.
+        server.execute(
+            sql.SQL("revoke all on database {} from public").format(sql.Identifier(name))
+        )
     except psycopg.errors.DuplicateDatabase:
         return
     except psycopg.errors.InsufficientPrivilege:

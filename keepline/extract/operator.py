@@ -122,10 +122,12 @@ class History(_Part):
     Attributes:
         first_date: the first one, `from` in the file.
         last_date: the last one, `to` in the file.
+        has_ended: no day will ever follow, `ended` in the file: an old release is not a stale one.
     """
 
     first_date: date = Field(alias="from")
     last_date: date = Field(alias="to")
+    has_ended: bool = Field(default=False, alias="ended")
 
     @model_validator(mode="after")
     def _has_two_days(self) -> History:

@@ -2,56 +2,68 @@
 
 from __future__ import annotations
 
+from typing import LiteralString
+
 from keepline.ops import Connection
 from keepline.release import rights
 from keepline.release.published import PublishedTable
-from keepline.release.tables import OWNER_POLICY, READER_POLICY, STORE, names_of_views
+from keepline.release.tables import STORE, Readers, names_of_views
+from keepline.release.tables import policies as policy_names
 
 
 def problems(connection: Connection, tables: list[PublishedTable]) -> list[str]:
     """Return what a reader could see or do beyond his rights, or would miss; empty when all is well.
 
-    Looks at row security (on, forced, its two policies unchanged), at the views (asking with the
+    Looks at row security (on, forced, its policies unchanged), at the views (asking with the
     reader's own rights, no leak past the barrier) and at every grant to a reader or to everybody.
     """
+    roles = rights.load_roles()
     return [
-        *_row_security(connection, tables).values(),
+        *_row_security(connection, tables, rights.readers(roles)).values(),
         *_views(connection, tables).values(),
-        *rights.problems(connection, tables, rights.load_roles()),
+        *rights.problems(connection, tables, roles),
     ]
 
 
-def unguarded(connection: Connection, tables: list[PublishedTable]) -> set[str]:
+def unguarded(connection: Connection, tables: list[PublishedTable], readers: Readers) -> set[str]:
     """Return the names of tables that are missing or not guarded as the last migration left them."""
     broken_views = _views(connection, tables)
-    return set(_row_security(connection, tables)) | {
+    return set(_row_security(connection, tables, readers)) | {
         table.name for table in tables if broken_views.keys() & set(names_of_views(table))
     }
 
 
-def reader_policy(connection: Connection, name: str) -> str:
-    """Return the condition of a table's reader policy as the catalogue holds it, or ''."""
+def conditions(connection: Connection, name: str) -> str:
+    """Return the conditions of a table's policies as the catalogue holds them, or ''."""
     row = connection.execute(
-        "select pg_get_expr(polqual, polrelid) from pg_policy"
-        " where polrelid = to_regclass(%s) and polname = %s",
-        [f"{STORE}.{name}", READER_POLICY],
+        f"select {_CONDITIONS} from pg_class as c where c.oid = to_regclass(%s)",  # noqa: S608
+        [f"{STORE}.{name}"],
     ).fetchone()
     return "" if row is None else str(row[0])
 
 
-def _row_security(connection: Connection, tables: list[PublishedTable]) -> dict[str, str]:
+_CONDITIONS: LiteralString = """
+    (select string_agg(
+        format('%%s %%s %%s: %%s', p.polname, p.polpermissive, p.polcmd, pg_get_expr(p.polqual, p.polrelid)),
+        E'\n' order by p.polname
+    ) from pg_policy as p where p.polrelid = c.oid)
+"""
+
+
+def _row_security(
+    connection: Connection, tables: list[PublishedTable], readers: Readers
+) -> dict[str, str]:
     """Return what is wrong, by table name."""
     rows = connection.execute(
-        """
+        f"""
         select c.relname, c.relrowsecurity and c.relforcerowsecurity,
             (select array_agg(p.polname::text order by p.polname) from pg_policy as p
              where p.polrelid = c.oid),
-            (select pg_get_expr(p.polqual, p.polrelid) from pg_policy as p
-             where p.polrelid = c.oid and p.polname = %s)
+            {_CONDITIONS}
         from pg_class as c
         where c.relnamespace = %s::regnamespace and not c.relispartition
-        """,
-        [READER_POLICY, STORE],
+        """,  # noqa: S608
+        [STORE],
     ).fetchall()
     found = {row[0]: row[1:] for row in rows}
     policies: dict[str, str] = dict(
@@ -64,7 +76,7 @@ def _row_security(connection: Connection, tables: list[PublishedTable]) -> dict[
             said[table.name] = f"{STORE}.{table.name} is missing"
         elif not is_forced:
             said[table.name] = f"{STORE}.{table.name} has no forced row security"
-        elif names != [OWNER_POLICY, READER_POLICY] or condition != policies.get(table.name):
+        elif names != policy_names(readers) or condition != policies.get(table.name):
             said[table.name] = f"the policies of {STORE}.{table.name} were changed"
     return said
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 
 from keepline import store
-from keepline.errors import SourceUnavailableError
+from keepline.errors import SourceUnavailableError, UsageError
 from keepline.landed_files import landed_before
 from keepline.ops import Connection, LandedBatch, record_landed
 from keepline.release import catalogue, rights, tables
@@ -19,8 +21,9 @@ from keepline.release.published import PublishedTable, from_manifest, from_store
 from keepline.settings import Settings
 
 SQL_DIR = Path(__file__).with_name("sql")
-# Stage, clean-up and migration exclude each other with this advisory lock; publish needs none.
-WRITER_LOCK = 7_310_001
+# Stage, clean-up and migration exclude each other with this lock, which lasts as long as its transaction;
+# publish needs none, and is not held up by it. Readers may only select from the table, and so not take it.
+WRITER_LOCK: LiteralString = "lock table ctl.current_release in share update exclusive mode"
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class MigrationReport:
     withdrawn: tuple[str, ...]
 
 
-def migrate(settings: Settings, manifest_path: Path) -> MigrationReport:
+def migrate(settings: Settings, manifest_path: Path, *, has_ended: bool = False) -> MigrationReport:
     """Make or change the reader-facing tables, views, roles and control tables.
 
     Safe to run again: what is as it should be is not touched, so that no reader waits. All or
@@ -40,6 +43,7 @@ def migrate(settings: Settings, manifest_path: Path) -> MigrationReport:
     Args:
         settings: where the store is, and the readers' passwords.
         manifest_path: dbt's manifest.json.
+        has_ended: the operator's systems give no further days, so that nothing is too old by the clock.
 
     Raises:
         UsageError: a contract broke what readers rely on, or the login lacks a right.
@@ -53,14 +57,15 @@ def migrate(settings: Settings, manifest_path: Path) -> MigrationReport:
             connection.execute("set local lock_timeout = '1s'")
             # `create ... if not exists` says what exists already; nobody needs to read that.
             connection.execute("set local client_min_messages = warning")
-            connection.execute("select pg_advisory_xact_lock(%s)", [WRITER_LOCK])
             had_record = _has_table(connection, "ops.landed_batch")
             for name in ("ops.sql", "ctl.sql"):
                 connection.execute((SQL_DIR / name).read_bytes())
+            connection.execute(WRITER_LOCK)
             if not had_record:
                 _begin_record(settings, connection)
+            _say_how_old(connection, settings, roles, has_ended)
             rights.make_roles(connection, settings, roles)
-            changed = _change_tables(connection, published, [role.name for role in roles])
+            changed = _change_tables(connection, published, rights.readers(roles))
             withdrawn = _withdraw(connection, published)
             rights.set_grants(connection, from_store(connection, with_withdrawn=True), roles)
         except psycopg.errors.LockNotAvailable:
@@ -100,8 +105,34 @@ def _begin_record(settings: Settings, connection: Connection) -> None:
         record_landed(connection, table, list(days), batches)
 
 
+def _say_how_old(
+    connection: Connection, settings: Settings, roles: list[rights.Role], has_ended: bool
+) -> None:
+    """Write down whose clock counts, and how old may be what a reader sees."""
+    path = settings.dbt_dir / "seeds" / "param_threshold.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["scope"] == "ALL"]
+    keys = {role.max_age for role in roles} - {None}
+    if missing := keys - {row["key"] for row in rows}:
+        raise UsageError(
+            f"{path} has no {', '.join(sorted(map(str, missing)))}, which roles.yml names"
+        )
+    connection.execute("delete from ctl.max_age")
+    connection.execute("delete from ctl.operator")
+    connection.execute(
+        "insert into ctl.operator (timezone, has_ended) values (%s, %s)",
+        [settings.timezone, has_ended],
+    )
+    for row in rows:
+        if row["key"] in keys:
+            connection.execute(
+                "insert into ctl.max_age values (%s, %s, %s, %s)",
+                [row["key"], row["value"], row["valid_from"], row["valid_to"]],
+            )
+
+
 def _change_tables(
-    connection: Connection, published: list[PublishedTable], readers: list[str]
+    connection: Connection, published: list[PublishedTable], readers: tables.Readers
 ) -> list[str]:
     """Touch just the tables whose contract changed or that are not guarded as they were."""
     known: dict[str, str] = dict(
@@ -112,7 +143,7 @@ def _change_tables(
     was_published = connection.execute(
         "select 1 from ctl.release where published_at is not null limit 1"
     ).fetchone()
-    unguarded = catalogue.unguarded(connection, published)
+    unguarded = catalogue.unguarded(connection, published, readers)
     changed = []
     for table in published:
         definition = tables.definition(table, readers)
@@ -138,7 +169,7 @@ def _record(connection: Connection, table: PublishedTable, definition: str) -> N
             table.kind,
             table.period,
             json.dumps([[column.name, column.store_type] for column in table.columns]),
-            catalogue.reader_policy(connection, table.name),
+            catalogue.conditions(connection, table.name),
             definition,
         ],
     )

@@ -31,7 +31,7 @@ STORE_TYPES = {
 }
 DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 # Columns of the store's own: a model cannot bear them.
-OWN_COLUMNS = ("part_id", "release_id")
+OWN_COLUMNS = ("part_id", "release_id", "release_business_date", "release_age_days")
 MASKED = "masked"
 
 

@@ -23,9 +23,10 @@ def clean(settings: Settings) -> int:
     of all while it waits. A part that cannot be removed at once, because a reader holds its table,
     stays until the next clean-up; so does everything while a stage is writing.
     """
-    with store.connect(settings, autocommit=True) as connection:
-        locked = connection.execute("select pg_try_advisory_lock(%s)", [WRITER_LOCK]).fetchone()
-        if locked is None or not locked[0]:
+    with store.connect(settings) as alone, store.connect(settings, autocommit=True) as connection:
+        try:
+            alone.execute(WRITER_LOCK + " nowait")
+        except psycopg.errors.LockNotAvailable:
             return 0
         _retire(connection, settings.releases_kept)
         reach("clean.retired")

@@ -92,9 +92,9 @@ def stage(settings: Settings, window: Window, progress: Update | None = None) ->
         SourceUnavailableError: compute or the store is in use or out of reach.
     """
     started = time.perf_counter()
-    with store.connect(settings, autocommit=True) as connection:
-        _wait_for_other_stages(connection)
+    with store.connect(settings, autocommit=True) as connection, store.connect(settings) as alone:
         tables = from_store(connection)
+        _wait_for_other_stages(alone)
         with compute_for(settings).connection() as duck:
             copier = Copier(duck, connection)
             contents = {table.name: copier.contents(table) for table in tables}
@@ -133,9 +133,10 @@ def stage(settings: Settings, window: Window, progress: Update | None = None) ->
 
 def _wait_for_other_stages(connection: Connection) -> None:
     """Hold the lock that all writers share, until the connection closes or this process dies."""
+    connection.execute("set idle_in_transaction_session_timeout = 0")
     connection.execute("set lock_timeout = '15min'")
     try:
-        connection.execute("select pg_advisory_lock(%s)", [WRITER_LOCK])
+        connection.execute(WRITER_LOCK)
     except psycopg.errors.LockNotAvailable:
         raise SourceUnavailableError(
             "another stage has been writing to the store for 15 minutes: stage again later"

@@ -2,24 +2,30 @@
 
 Readers see a row when its part belongs to the current release. That is said twice: by the forced
 row security of the table, which also guards whoever reads `store` directly, and by the view, which
-also guards a superuser, whom row security does not bind.
+also guards a superuser, whom row security does not bind. What is too old for a reader, row security
+alone keeps from him. Every row of a view says of which business day its release is, and how old.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import LiteralString
 
 from psycopg import sql
 
 from keepline.errors import UsageError
 from keepline.ops import Connection
-from keepline.release.published import STATE, PublishedColumn, PublishedTable
+from keepline.release.published import DAY, STATE, PublishedColumn, PublishedTable
 
 STORE = "store"
 OWNER_POLICY, READER_POLICY = "pipeline", "readers"
 # The newest period of a daily mart, under a name of its own.
 LATEST_VIEWS = {"churn_risk_daily": "churn_risk_latest"}
+
+
+Readers = Mapping[str, str | None]
+"""Roles, each with the key of `ctl.max_age` that says how old may be what it sees, or None."""
 
 
 def names_of_views(table: PublishedTable) -> list[str]:
@@ -30,9 +36,15 @@ def names_of_views(table: PublishedTable) -> list[str]:
     return [f"{table.reader_schema}.{name}" for name in names]
 
 
-def definition(table: PublishedTable, readers: Iterable[str]) -> str:
+def policies(readers: Readers) -> list[str]:
+    """Return the names of the policies of every stored table."""
+    return sorted([OWNER_POLICY, READER_POLICY, *(_fresh(name) for name in _limits(readers))])
+
+
+def definition(table: PublishedTable, readers: Readers) -> str:
     """Return a fingerprint of everything that the DDL of a table says."""
-    parts = [repr(table), *sorted(readers), _VISIBLE_STATE, _VISIBLE_PERIODS]
+    parts = [repr(table), repr(sorted(readers.items(), key=str)), _VISIBLE_STATE, _VISIBLE_PERIODS]
+    parts += [_LATEST, _FRESH, _FRESH_DAY, *(query for _, query, _ in _OWN)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -48,7 +60,7 @@ def columns_in_store(connection: Connection, name: str) -> list[PublishedColumn]
 
 
 def bring_up_to_date(
-    connection: Connection, table: PublishedTable, readers: list[str], *, may_rebuild: bool
+    connection: Connection, table: PublishedTable, readers: Readers, *, may_rebuild: bool
 ) -> None:
     """Create or change the stored table, its row security and its views.
 
@@ -57,7 +69,7 @@ def bring_up_to_date(
     Args:
         connection: of the store, inside a transaction.
         table: the published model.
-        readers: roles that the reader policy is for.
+        readers: roles that the reader policy is for, each with the limit of its age.
         may_rebuild: no release was published yet, so that a table may be made anew.
 
     Raises:
@@ -112,7 +124,7 @@ def drop(connection: Connection, name: str, reader_schema: str) -> None:
 
 # -- inside --------------------------------------------------------------------------------------
 
-_CURRENT = "(select c.release_id from ctl.current_release as c)"
+_CURRENT: LiteralString = "(select c.release_id from ctl.current_release as c)"
 # One part: PostgreSQL finds it first and never opens the partitions of other releases.
 _VISIBLE_STATE = (
     "{part_id} = (select rp.part_id from ctl.release_part as rp"
@@ -129,6 +141,35 @@ _LATEST = (
     " and {period} = (select max(rp.period) from ctl.release_part as rp"
     " where rp.table_name = {name} and rp.release_id = {current})"
 )
+_RELEASE_DATE: LiteralString = (
+    "(select r.to_date - 1 from ctl.release as r where r.release_id = {current})"
+)
+# The scalar selects are found out once per query, not once per row.
+_FRESH: LiteralString = _RELEASE_DATE + " >= (select ctl.oldest_shown({key}))"
+_FRESH_DAY: LiteralString = " and {period} >= (select ctl.oldest_shown({key}))"
+# Columns that every view ends with: name, expression, meaning.
+_OWN: tuple[tuple[str, LiteralString, str], ...] = (
+    ("release_id", "{current}", "Release that the row belongs to."),
+    (
+        "release_business_date",
+        _RELEASE_DATE,
+        "Business day whose end the release describes.",
+    ),
+    (
+        "release_age_days",
+        "((select ctl.business_date()) - " + _RELEASE_DATE + ")",
+        "Business days by which the release is behind: 0 is fresh, 1 and more is stale.",
+    ),
+)
+
+
+def _fresh(role: str) -> str:
+    """Return the name of the policy that keeps what is too old from a role."""
+    return f"fresh_{role}"
+
+
+def _limits(readers: Readers) -> dict[str, str]:
+    return {role: key for role, key in readers.items() if key is not None}
 
 
 def _predicate(template: str, table: PublishedTable, alias: str) -> sql.Composed:
@@ -184,9 +225,12 @@ def _forget(connection: Connection, table: PublishedTable, personal: list[str]) 
         )
 
 
-def _secure(connection: Connection, table: PublishedTable, readers: list[str]) -> None:
+def _secure(connection: Connection, table: PublishedTable, readers: Readers) -> None:
     name = sql.Identifier(STORE, table.name)
-    for policy in (OWNER_POLICY, READER_POLICY):
+    found = connection.execute(
+        "select polname from pg_policy where polrelid = to_regclass(%s)", [f"{STORE}.{table.name}"]
+    ).fetchall()
+    for (policy,) in found:
         connection.execute(
             sql.SQL("drop policy if exists {} on {}").format(sql.Identifier(policy), name)
         )
@@ -206,6 +250,20 @@ def _secure(connection: Connection, table: PublishedTable, readers: list[str]) -
             _visible(table, table.name),
         )
     )
+    for role, key in _limits(readers).items():
+        condition = _FRESH + (_FRESH_DAY if table.kind == DAY else "")
+        connection.execute(
+            sql.SQL("create policy {} on {} as restrictive for select to {} using ({})").format(
+                sql.Identifier(_fresh(role)),
+                name,
+                sql.Identifier(role),
+                sql.SQL(condition).format(
+                    current=sql.SQL(_CURRENT),
+                    key=sql.Literal(key),
+                    period=sql.Identifier(table.name, table.period or "part_id"),
+                ),
+            )
+        )
 
 
 def _make_views(connection: Connection, table: PublishedTable) -> None:
@@ -214,14 +272,19 @@ def _make_views(connection: Connection, table: PublishedTable) -> None:
         name = sql.Identifier(*view.split("."))
         connection.execute(sql.SQL("drop view if exists {}").format(name))
         columns = [sql.Identifier("t", column) for column in table.column_names]
+        own = [
+            sql.SQL("{} as {}").format(
+                sql.SQL(query).format(current=sql.SQL(_CURRENT)), sql.Identifier(own_name)
+            )
+            for own_name, query, _ in _OWN
+        ]
         connection.execute(
             sql.SQL(
                 "create view {} with (security_invoker = true, security_barrier = true) as"
-                " select {}, {} as release_id from {} as t where {}"
+                " select {} from {} as t where {}"
             ).format(
                 name,
-                sql.SQL(", ").join(columns),
-                sql.SQL(_CURRENT),
+                sql.SQL(", ").join([*columns, *own]),
                 sql.Identifier(STORE, table.name),
                 predicate,
             )
@@ -229,7 +292,8 @@ def _make_views(connection: Connection, table: PublishedTable) -> None:
         _comment(connection, "view", view, table.description)
         for column in table.columns:
             _comment(connection, "column", f"{view}.{column.name}", column.description)
-        _comment(connection, "column", f"{view}.release_id", "Release that the row belongs to.")
+        for own_name, _, meaning in _OWN:
+            _comment(connection, "column", f"{view}.{own_name}", meaning)
 
 
 def _comment(connection: Connection, what: str, name: str, text: str) -> None:

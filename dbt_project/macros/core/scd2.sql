@@ -5,7 +5,8 @@
 
     Day grain: of several changes of one load date the last one counts. A change that
     arrives late, recorded before one that is already known, changes nothing: what was
-    known on a day stays what it was.
+    known on a day stays what it was. One recorded more than a day after its load date is
+    a wrong date: it counts, but makes nothing after it late.
 #}
 
 
@@ -15,27 +16,18 @@
 
     Args:
         name: name of the CTE.
-        changes: CTE or relation with one row per change: key, `load_date`, order columns.
+        changes: CTE or relation with one row per change: key, `load_date`, `updated_at`, which
+            orders the changes of an entity. Changes of one load date must differ in it.
         key: list of the columns that identify an entity.
-        recorded: list of columns that order the changes of an entity, oldest first, the
-            weightiest column first. Changes of one load date must differ in them.
 #}
-{% macro known_versions(name, changes, key, recorded=['updated_at']) -%}
+{% macro known_versions(name, changes, key) -%}
 {%- set keys = key | join(', ') -%}
 {{ name }}_ranked as (
 
     select
         *,
-        {%- if recorded | length == 1 %}
-        {{ recorded[0] }} as recorded_order,
-        {%- else %}
-        rank() over (
-            partition by {{ keys }} order by {{ recorded | join(', ') }}
-        ) as recorded_order,
-        {%- endif %}
         row_number() over (
-            partition by {{ keys }}, load_date
-            order by {{ recorded | join(' desc, ') }} desc
+            partition by {{ keys }}, load_date order by updated_at desc
         ) as change_rank
 
     from {{ changes }}
@@ -46,7 +38,12 @@
 
     select
         *,
-        max(recorded_order) over (
+        max(
+            case
+                when {{ local_date('updated_at') }} <= {{ add_days('load_date', 1) }}
+                    then updated_at
+            end
+        ) over (
             partition by {{ keys }} order by load_date
             rows between unbounded preceding and 1 preceding
         ) as newest_before
@@ -69,7 +66,7 @@
 
     from {{ name }}_ordered
 
-    where newest_before is null or recorded_order >= newest_before
+    where newest_before is null or updated_at >= newest_before
 
 )
 {%- endmacro %}

@@ -35,28 +35,70 @@ subscription_changes as (
 
 ),
 
--- Plans that began and were recorded in one instant make one change, with the longest contract.
+-- What was recorded of a plan in one instant makes one change: the longest contract, the latest end.
 plan_changes as (
 
     select
         subscription_id,
+        offering_id,
         start_at,
         updated_at,
         load_date,
-        max(contract_end_date) as contract_end_date
+        max(contract_end_date) as contract_end_date,
+        {{ local_date('start_at') }} as start_date,
+        case when count(end_at) = count(*) then {{ local_date('max(end_at)') }} end as end_date
 
     from {{ ref('stg_bss__subscription_offering') }}
 
     where role = 'main'
 
-    group by subscription_id, start_at, updated_at, load_date
+    group by subscription_id, offering_id, start_at, updated_at, load_date
 
 ),
 
 {{ known_versions('subscriptions', 'subscription_changes', ['subscription_id']) }},
 
--- Of the main plans of a subscription the one that began last says when its contract ends.
-{{ known_versions('plans', 'plan_changes', ['subscription_id'], ['start_at', 'updated_at']) }},
+{{ known_versions('plans', 'plan_changes', ['subscription_id', 'offering_id', 'start_at']) }},
+
+-- A plan that is ordered for later counts from its start, one that ends until then: on days that may
+-- bring no row, up to the last business date.
+plan_days as (
+
+    select
+        subscription_id,
+        known_from,
+        known_to,
+        known_from as load_date
+
+    from plans
+
+    union all
+
+    select
+        subscription_id,
+        known_from,
+        known_to,
+        start_date as load_date
+
+    from plans
+
+    union all
+
+    select
+        subscription_id,
+        known_from,
+        known_to,
+        end_date as load_date
+
+    from plans
+
+),
+
+last_business_date as (
+
+    select max(load_date) as load_date from {{ ref('business_date') }}
+
+),
 
 changed as (
 
@@ -69,10 +111,20 @@ changed as (
     union distinct
 
     select
-        subscription_id,
-        load_date
+        plan_days.subscription_id,
+        plan_days.load_date
 
-    from plans
+    from plan_days
+
+    cross join last_business_date
+
+    where
+        plan_days.load_date = plan_days.known_from
+        or (
+            plan_days.load_date > plan_days.known_from
+            and plan_days.load_date < plan_days.known_to
+            and plan_days.load_date <= last_business_date.load_date
+        )
 
 ),
 
@@ -92,6 +144,35 @@ suspects as (
     from {{ ref('set_aside') }}
 
     where reason_code = 'SUSPECT_REUSE'
+
+),
+
+-- Of the main plans that run on a day the one that began last says when the contract ends.
+running_plans as (
+
+    select
+        change_days.subscription_id,
+        change_days.load_date,
+        plans.contract_end_date,
+        row_number() over (
+            partition by change_days.subscription_id, change_days.load_date
+            order by
+                plans.start_at desc,
+                plans.updated_at desc,
+                case when plans.contract_end_date is null then 1 else 0 end,
+                plans.contract_end_date desc,
+                plans.offering_id
+        ) as plan_rank
+
+    from change_days
+
+    inner join plans
+        on
+            change_days.subscription_id = plans.subscription_id
+            and change_days.load_date >= plans.known_from
+            and change_days.load_date < plans.known_to
+            and change_days.load_date >= plans.start_date
+            and (plans.end_date is null or change_days.load_date < plans.end_date)
 
 ),
 
@@ -119,7 +200,7 @@ known as (
         subscriptions.county_code,
         subscriptions.secondary_of_id,
         subscriptions.real_name_verified,
-        plans.contract_end_date,
+        running_plans.contract_end_date,
         change_days.is_gone,
         change_days.load_date as known_from,
         suspects.load_date is not null as is_suspect_reuse
@@ -132,11 +213,11 @@ known as (
             and change_days.load_date >= subscriptions.known_from
             and change_days.load_date < subscriptions.known_to
 
-    left join plans
+    left join running_plans
         on
-            change_days.subscription_id = plans.subscription_id
-            and change_days.load_date >= plans.known_from
-            and change_days.load_date < plans.known_to
+            change_days.subscription_id = running_plans.subscription_id
+            and change_days.load_date = running_plans.load_date
+            and running_plans.plan_rank = 1
 
     left join suspects
         on

@@ -83,3 +83,57 @@ create table if not exists ctl.release_part (
 );
 
 create index if not exists release_part_part_id on ctl.release_part (part_id);
+
+-- Whose clock says how old a release is: the operator's.
+create table if not exists ctl.operator (
+    one boolean primary key default true check (one),
+    timezone text not null,
+    -- Its systems give no further days, as its file says; the demo's never do.
+    has_ended boolean not null
+);
+
+-- How old what a reader sees may be, from the dated parameters of dbt_project/seeds/param_threshold.csv.
+create table if not exists ctl.max_age (
+    key text not null,
+    days integer not null,
+    valid_from date not null,
+    valid_to date not null,
+    primary key (key, valid_from)
+);
+
+create index if not exists reconciliation_load_date on ops.reconciliation (load_date);
+
+-- The functions below run as the store's login, so that readers need no right on what they look up. None
+-- takes what a reader could put in a statement's place, and none finds a table of the reader's.
+
+-- The operator's local day, by the server's clock.
+create or replace function ctl.today() returns date
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$ select (now() at time zone o.timezone)::date from ctl.operator as o $$;
+
+-- The last business day that is over; of an operator whose data has ended the last one that landed.
+create or replace function ctl.business_date() returns date
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+    select case
+        when o.has_ended then coalesce(
+            (select max(r.load_date) from ops.reconciliation as r),
+            (
+                select r.to_date - 1 from ctl.release as r
+                inner join ctl.current_release as c on c.release_id = r.release_id
+            )
+        )
+        else ctl.today() - 1
+    end
+    from ctl.operator as o
+$$;
+
+-- The oldest day that a reader with this limit is shown; null, which shows nothing, without a valid limit.
+create or replace function ctl.oldest_shown(limit_key text) returns date
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+    select d.business_date - m.days
+    from (select ctl.business_date() as business_date) as d
+    inner join ctl.max_age as m
+        on m.key = limit_key and m.valid_from <= d.business_date and d.business_date < m.valid_to
+$$;
