@@ -57,13 +57,13 @@ run: $(VENV)/.run-ready $(ENGINE_READY) ## Publish a risk table: the last busine
 	@$(BIN)/keepline run
 
 test: $(VENV)/.dev-ready ## Run all tests
-	@$(BIN)/pytest -q -n 2 --dist loadfile
+	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test-spark: $(VENV)/.dev-ready $(VENV)/.spark-ready ## Run the tests of Spark; its cluster, too, with HYPOTHESIS_PROFILE=deep
 	@$(BIN)/pytest -q -m spark
 
 test-deep: $(VENV)/.dev-ready ## Run all tests, with every kill, fault and generated case (an hour or more)
-	@HYPOTHESIS_PROFILE=deep $(BIN)/pytest -q -n 2 --dist loadfile
+	@HYPOTHESIS_PROFILE=deep $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev-ready ## ruff, mypy --strict, sqlfluff (dbt templater), import-linter
 	@$(BIN)/ruff check .

@@ -21,6 +21,13 @@ hypothesis.settings.register_profile("default", max_examples=500, deadline=None)
 hypothesis.settings.register_profile("deep", max_examples=10_000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# Files that take minutes, begun first: one that is begun last keeps one core waiting for it.
+LONG = (
+    *("test_first_morning", "test_parity", "test_faults_kill", "test_dbt_core", "test_features"),
+    *("test_gates_leaving", "test_dbt_marts", "test_faults", "test_backfill", "test_meaning"),
+    *("test_extract_left_out", "test_event_order", "test_independent", "test_airflow_local"),
+)
+
 DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 
 _board = Scoreboard()
@@ -49,6 +56,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=unasked)
     items[:] = [item for item in items if item not in unasked]
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
     for item in items:
         for marker in item.iter_markers("case"):
             item.user_properties += [(CASE, number) for number in marker.args]
