@@ -8,6 +8,7 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import SECRETS
 from engines import Engine, forget, run_unit_tests
+from warehouse import models_alone
 
 from keepline import build as build_module
 from keepline import parts
@@ -71,10 +73,11 @@ class Warehouse:
                 connection.execute(f"copy batch to '{folder / 'part-0.parquet'}' (format parquet)")
                 seal(folder)
 
-    def run(self, window: Window, *, full_refresh: bool = False) -> None:
-        """Load and build a window."""
+    def run(self, window: Window, *, full_refresh: bool = False, tested: bool = False) -> None:
+        """Load and build a window, with dbt's data tests where they are asked for."""
         self.compute.load(self.contract, window)
-        build(self.settings, "core", window, full_refresh=full_refresh)
+        with nullcontext() if tested else models_alone():
+            build(self.settings, "core", window, full_refresh=full_refresh)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self.compute.execute(sql)
@@ -186,7 +189,7 @@ def half_a_year() -> list[tuple[str, date, dict[str, Any]]]:
 @pytest.mark.deep(on="postgres")
 def test_a_year_of_windows_gives_one_answer(warehouse: Warehouse) -> None:
     warehouse.land(half_a_year())
-    warehouse.run(WHOLE)
+    warehouse.run(WHOLE, tested=True)
     whole = warehouse.contents()
 
     # What the rows say.
@@ -240,7 +243,8 @@ def test_a_window_that_memory_does_not_hold_gives_the_tables_of_one(
         pytest.skip("servers and clusters spill by themselves: their windows are not cut")
     warehouse.land(half_a_year())
     warehouse.compute.load(warehouse.contract, WHOLE)
-    at_once = build(warehouse.settings, "core", WHOLE)
+    with models_alone():
+        at_once = build(warehouse.settings, "core", WHOLE)
     whole = warehouse.contents()
     assert parts.parts_that_fit(warehouse.settings, WHOLE) == [WHOLE]
 
@@ -253,11 +257,13 @@ def test_a_window_that_memory_does_not_hold_gives_the_tables_of_one(
     assert all(one.to_date == next_one.from_date for one, next_one in itertools.pairwise(cut))
 
     # Over what is there, and all from nothing with the window of one day.
-    in_parts = build(limit, "core", WHOLE)
+    with models_alone():
+        in_parts = build(limit, "core", WHOLE)
     assert differences(whole, warehouse.contents()) == {}
     assert {run.model for run in in_parts} == {run.model for run in at_once}
     assert rows_of(in_parts) == rows_of(at_once)
-    build(limit, "core", WINDOWS[3], full_refresh=True)
+    with models_alone():
+        build(limit, "core", WINDOWS[3], full_refresh=True)
     assert differences(whole, warehouse.contents()) == {}
     # Killed between two of its parts, and begun again.
     warehouse.forget()
@@ -266,7 +272,8 @@ def test_a_window_that_memory_does_not_hold_gives_the_tables_of_one(
         killed.setattr(build_module, "parts_that_fit", lambda *_: [cut[0], None])
         with pytest.raises(AttributeError):
             build(limit, "core", WINDOWS[3])
-    build(limit, "core", WINDOWS[3])
+    with models_alone():
+        build(limit, "core", WINDOWS[3])
     assert differences(whole, warehouse.contents()) == {}
 
 

@@ -66,8 +66,6 @@ plan_days as (
 
     select
         subscription_id,
-        known_from,
-        known_to,
         known_from as load_date
 
     from plans
@@ -76,21 +74,21 @@ plan_days as (
 
     select
         subscription_id,
-        known_from,
-        known_to,
         start_date as load_date
 
     from plans
+
+    where start_date > known_from and start_date < known_to
 
     union all
 
     select
         subscription_id,
-        known_from,
-        known_to,
         end_date as load_date
 
     from plans
+
+    where end_date > known_from and end_date < known_to
 
 ),
 
@@ -116,15 +114,7 @@ changed as (
 
     from plan_days
 
-    cross join last_business_date
-
-    where
-        plan_days.load_date = plan_days.known_from
-        or (
-            plan_days.load_date > plan_days.known_from
-            and plan_days.load_date < plan_days.known_to
-            and plan_days.load_date <= last_business_date.load_date
-        )
+    inner join last_business_date on plan_days.load_date <= last_business_date.load_date
 
 ),
 
