@@ -66,14 +66,6 @@ plan_days as (
 
     select
         subscription_id,
-        known_from as load_date
-
-    from plans
-
-    union all
-
-    select
-        subscription_id,
         start_date as load_date
 
     from plans
@@ -105,6 +97,14 @@ changed as (
         load_date
 
     from subscriptions
+
+    union distinct
+
+    select
+        subscription_id,
+        known_from as load_date
+
+    from plans
 
     union distinct
 
@@ -150,8 +150,7 @@ running_plans as (
                 plans.start_at desc,
                 plans.updated_at desc,
                 case when plans.contract_end_date is null then 1 else 0 end,
-                plans.contract_end_date desc,
-                plans.offering_id
+                plans.contract_end_date desc
         ) as plan_rank
 
     from change_days
