@@ -145,4 +145,7 @@ def settings(tmp_path: Path, postgres: EmbeddedPostgres) -> Settings:
     """Return settings with a home and a store database of their own; logins are shared."""
     database = f"test_{uuid.uuid4().hex[:12]}"
     postgres.ensure_database(database)
+    # It stands for an operator's, too, which lets its own logins in; `migrate` closes a store.
+    with psycopg.connect(postgres.dsn(database), autocommit=True) as connection:
+        connection.execute(f"grant connect on database {database} to public")
     return Settings(home=tmp_path / "home", store_dsn=postgres.dsn(database), **SECRETS)

@@ -40,12 +40,6 @@ def reader(settings) -> dict[str, str]:
                 SECRETS["bi_reader_password"]
             )
         )
-        name = connection.info.dbname
-        connection.execute(
-            psycopg.sql.SQL("grant connect on database {} to bi_reader").format(
-                psycopg.sql.Identifier(name)
-            )
-        )
     own = {f"KEEPLINE_{name.upper()}": secret for name, secret in SECRETS.items()}
     own["KEEPLINE_STORE_DSN"] = settings.store_dsn.get_secret_value()
     return {**os.environ, **own, "KEEPLINE_HOME": str(settings.home), "TERM": "xterm-256color"}
