@@ -20,16 +20,26 @@ create table if not exists ctl.release (
 
 -- In which order releases were staged: a clock that is wrong would let an old one pass for the newest.
 create sequence if not exists ctl.release_staging;
-alter table ctl.release add column if not exists staging_no bigint;
-update ctl.release as r
-set staging_no = o.staging_no
-from (
-    select u.release_id, nextval('ctl.release_staging') as staging_no
-    from (select release_id from ctl.release where staging_no is null order by release_id) as u
-) as o
-where o.release_id = r.release_id;
-alter table ctl.release alter column staging_no set default nextval('ctl.release_staging');
-alter table ctl.release alter column staging_no set not null;
+-- Only where it is missing: a change of the table would wait for every reader, as each view reads it.
+do $$
+begin
+    if not exists (
+        select from pg_attribute
+        where attrelid = 'ctl.release'::regclass and attname = 'staging_no' and attnotnull
+    ) then
+        alter table ctl.release add column if not exists staging_no bigint;
+        update ctl.release as r
+        set staging_no = o.staging_no
+        from (
+            select u.release_id, nextval('ctl.release_staging') as staging_no
+            from (select release_id from ctl.release where staging_no is null order by release_id) as u
+        ) as o
+        where o.release_id = r.release_id;
+        alter table ctl.release alter column staging_no set default nextval('ctl.release_staging');
+        alter table ctl.release alter column staging_no set not null;
+    end if;
+end
+$$;
 
 -- The pointer: the one row that decides what every reader sees.
 create table if not exists ctl.current_release (
