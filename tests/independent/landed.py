@@ -47,7 +47,29 @@ def complete(rows: Rows) -> Rows:
             load_date = row.get("load_date") or row["event_date"]
             recorded = dict.fromkeys(RECORDED, datetime.combine(load_date, time(10)))
             done[table].append({**recorded, **row, "load_date": load_date})
-    return done
+    return _outlived(done)
+
+
+def _outlived(rows: Rows) -> Rows:
+    """Leave out a version that a list of the same day, made after it, no longer names; not the first."""
+    lists = by(
+        (row for row in rows.get("source_key", ()) if row["table_name"] == "subscription"),
+        "load_date",
+    )
+    versions = rows.get("subscription", [])
+    first = {
+        name: min(row["load_date"] for row in told)
+        for name, told in by(versions, "subscription_id").items()
+    }
+    counted = [
+        row
+        for row in versions
+        if row["load_date"] == first[row["subscription_id"]]
+        or not (keys := lists.get(row["load_date"]))
+        or row["updated_at"] >= keys[0]["listed_at"]
+        or any(key["key_text"] == row["subscription_id"] for key in keys)
+    ]
+    return {**rows, "subscription": counted} if "subscription" in rows else rows
 
 
 def known(rows: Rows, day: date) -> Rows:

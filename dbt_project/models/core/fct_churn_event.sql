@@ -614,12 +614,18 @@ judged_ends as (
 
 ),
 
+-- The losses by silence from before the end: one may stand, and the line came back from the others.
 already_lost as (
 
     select
         judged_ends.subscription_id,
         judged_ends.load_date,
-        max(inactivity_losses.revoked_date) as free_from,
+        max(
+            case
+                when judged_ends.confirmed_date < inactivity_losses.revoked_date
+                    then inactivity_losses.revoked_date
+            end
+        ) as free_from,
         max(
             case
                 when inactivity_losses.corrected_date = {{ end_of_time() }}
@@ -633,51 +639,19 @@ already_lost as (
         on
             judged_ends.subscription_id = inactivity_losses.subscription_id
             and judged_ends.confirmed_date >= inactivity_losses.confirmed_date
-            and judged_ends.confirmed_date < inactivity_losses.revoked_date
 
     group by judged_ends.subscription_id, judged_ends.load_date
 
 ),
 
--- A number that was ported long before and came back did not leave this time, nor did one that is
--- ported after the line was back.
-near_ports as (
+-- No loss begins before the line came back from the one before; restored by then, there was no second.
+free_ends as (
 
     select
         judged_ends.subscription_id,
         judged_ends.load_date,
-        ports.recipient_operator,
-        row_number() over (
-            partition by judged_ends.subscription_id, judged_ends.load_date
-            order by
-                abs({{ days_between('ports.completed_date', 'judged_ends.event_date') }}),
-                ports.completed_date asc,
-                ports.updated_at desc,
-                ports.recipient_operator asc
-        ) as port_rank
-
-    from judged_ends
-
-    inner join ports
-        on
-            judged_ends.subscription_id = ports.subscription_id
-            and ports.completed_date >= {{ add_days('judged_ends.event_date', -30) }}
-            and ports.completed_date <= {{ add_days('judged_ends.event_date', 7) }}
-            and ports.completed_date
-            < coalesce(judged_ends.returned_date, {{ end_of_time() }})
-
-),
-
-terminations as (
-
-    select
-        judged_ends.subscription_id,
-        judged_ends.termination_reason_code as reason_code,
-        judged_ends.corrected_date,
-        judged_ends.returned_date,
+        judged_ends.termination_reason_code,
         judged_ends.revoked_date,
-        near_ports.recipient_operator,
-        -- No loss begins before the line came back from the one before.
         greatest(
             judged_ends.event_date,
             coalesce(already_lost.returned_date, judged_ends.event_date)
@@ -687,10 +661,16 @@ terminations as (
             coalesce(already_lost.free_from, judged_ends.confirmed_date)
         ) as confirmed_date,
         case
-            when near_ports.subscription_id is not null or reasons.kind = 'port_out'
-                then 'port_out'
-            else coalesce(reasons.kind, 'voluntary')
-        end as kind
+            when judged_ends.returned_date <= already_lost.returned_date
+                then judged_ends.revoked_date
+            else judged_ends.corrected_date
+        end as corrected_date,
+        case
+            when
+                already_lost.returned_date is null
+                or judged_ends.returned_date > already_lost.returned_date
+                then judged_ends.returned_date
+        end as returned_date
 
     from judged_ends
 
@@ -699,12 +679,62 @@ terminations as (
             judged_ends.subscription_id = already_lost.subscription_id
             and judged_ends.load_date = already_lost.load_date
 
-    left join reasons on judged_ends.termination_reason_code = reasons.reason_code
+),
+
+-- A number that was ported long before and came back did not leave this time, nor did one that is
+-- ported after the line was back.
+near_ports as (
+
+    select
+        free_ends.subscription_id,
+        free_ends.load_date,
+        ports.recipient_operator,
+        row_number() over (
+            partition by free_ends.subscription_id, free_ends.load_date
+            order by
+                abs({{ days_between('ports.completed_date', 'free_ends.event_date') }}),
+                ports.completed_date asc,
+                ports.updated_at desc,
+                ports.recipient_operator asc
+        ) as port_rank
+
+    from free_ends
+
+    inner join ports
+        on
+            free_ends.subscription_id = ports.subscription_id
+            and ports.completed_date >= {{ add_days('free_ends.event_date', -30) }}
+            and ports.completed_date <= {{ add_days('free_ends.event_date', 7) }}
+            and ports.completed_date
+            < coalesce(free_ends.returned_date, {{ end_of_time() }})
+
+),
+
+terminations as (
+
+    select
+        free_ends.subscription_id,
+        free_ends.event_date,
+        free_ends.confirmed_date,
+        free_ends.revoked_date,
+        free_ends.corrected_date,
+        free_ends.returned_date,
+        free_ends.termination_reason_code as reason_code,
+        near_ports.recipient_operator,
+        case
+            when near_ports.subscription_id is not null or reasons.kind = 'port_out'
+                then 'port_out'
+            else coalesce(reasons.kind, 'voluntary')
+        end as kind
+
+    from free_ends
+
+    left join reasons on free_ends.termination_reason_code = reasons.reason_code
 
     left join near_ports
         on
-            judged_ends.subscription_id = near_ports.subscription_id
-            and judged_ends.load_date = near_ports.load_date
+            free_ends.subscription_id = near_ports.subscription_id
+            and free_ends.load_date = near_ports.load_date
             and near_ports.port_rank = 1
 
 ),
