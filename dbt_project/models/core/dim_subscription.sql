@@ -35,7 +35,7 @@ subscription_changes as (
 
 ),
 
--- What was recorded of a plan in one instant makes one change: the longest contract, the latest end.
+-- What was recorded of a plan in one instant makes one change: the longest contract, the last end.
 plan_changes as (
 
     select
@@ -60,8 +60,8 @@ plan_changes as (
 
 {{ known_versions('plans', 'plan_changes', ['subscription_id', 'offering_id', 'start_at']) }},
 
--- A plan that is ordered for later counts from its start, one that ends until then: on days that may
--- bring no row, up to the last business date.
+-- A plan that is ordered for later counts from its start, one that ends until then: on days that
+-- may bring no row, up to the last business date.
 plan_days as (
 
     select

@@ -644,7 +644,7 @@ already_lost as (
 
 ),
 
--- No loss begins before the line came back from the one before; restored by then, there was no second.
+-- No loss begins before the line came back from the one before; restored by then, it was no loss.
 free_ends as (
 
     select
