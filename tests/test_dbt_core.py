@@ -296,6 +296,7 @@ def differences(
     }
 
 
+@pytest.mark.deep(on="postgres")
 def test_a_window_that_became_empty_is_emptied(warehouse: Warehouse) -> None:
     warehouse.land(
         [

@@ -107,6 +107,7 @@ def movement(rows: list[Row], month: date) -> Counter[str]:
     return sums
 
 
+@pytest.mark.deep(on="postgres")
 def test_an_operator_without_any_table_gets_empty_marts_that_say_so(warehouse):
     for layer in ("core", "features", "marts"):
         warehouse.build(layer, AS_OF, AS_OF, as_of_dates=[AS_OF.isoformat()])

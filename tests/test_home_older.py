@@ -36,6 +36,7 @@ def warehouse(tmp_path_factory, engine: Engine) -> Warehouse:
     return made
 
 
+@pytest.mark.deep(on="postgres")
 def test_a_table_that_lacks_a_column_is_built_anew_with_all_of_its_days(warehouse, capsys):
     before = warehouse.rows(f"select * from {TABLE} order by load_date")
     assert len(before) == 3
