@@ -18,7 +18,9 @@ from independent.landed import (
     Parameters,
     Row,
     Rows,
+    by,
     complete,
+    days,
     facts,
     full_months,
     half_up,
@@ -28,6 +30,7 @@ from independent.landed import (
 from independent.recount_features import features
 from independent.recount_life import Life, Loss, lives
 from independent.recount_months import CELL, COUNTS, is_whole, movement, subscription_months
+from independent.recount_plans import commitments
 from independent.recount_revenue import Revenue, tax_share
 from independent.recount_tiers import Treatment, tiers
 from independent.recount_value import (
@@ -534,6 +537,62 @@ def test_a_bill_of_what_recharges_have_paid_is_not_counted():
     assert found.third["one", d(4, 1)] == 4_00
 
 
+def plan(offering: str, begun: date, committed: date | None, load_date: date, **values: Any) -> Row:
+    """Return a version of a main holding of the one line, recorded at ten on its load date."""
+    held = {"subscription_id": "one", "offering_id": offering, "role": "main", "end_at": None}
+    held |= {"start_at": at(begun), "event_date": begun, "contract_end_date": committed}
+    return {**held, "load_date": load_date, **values}
+
+
+def spans(plans: list[Row], last: date) -> list[tuple[date, date | None]]:
+    """Return since when the one line's commitment ends when."""
+    rows: Rows = {"subscription": [version(d(1, 2))], "subscription_offering": plans}
+    whole = complete(rows)
+    found = commitments(whole, lives(whole, last), last)
+    said: list[tuple[date, date | None]] = []
+    for (_, day), end in found.items():
+        if not said or said[-1][1] != end:
+            said.append((day, end))
+    return said
+
+
+def test_the_commitment_of_a_day_is_that_of_the_plan_that_runs():
+    told = [
+        plan("a", date(2025, 1, 1), d(12, 31), d(6, 24)),
+        plan("b", d(8, 1), date(2027, 7, 31), d(6, 26)),
+        plan("a", date(2025, 1, 1), date(2028, 12, 31), d(6, 28)),
+    ]
+
+    assert spans(told, d(9, 1)) == [
+        (d(1, 2), None),
+        (d(6, 24), d(12, 31)),
+        (d(6, 28), date(2028, 12, 31)),
+        (d(8, 1), date(2027, 7, 31)),
+    ]
+
+
+def test_of_commitments_told_in_one_instant_the_longest_counts():
+    def of_one_instant(again: date) -> list[Row]:
+        noon = at(d(3, 1))
+        longer = plan("a", d(1, 1), d(12, 31), d(3, 1), updated_at=noon, end_at=at(d(5, 1)))
+        return [longer, plan("a", d(1, 1), d(6, 30), again, updated_at=noon)]
+
+    # Told together: the longest commitment, and no end. Told again on a later day: a newer version.
+    assert spans(of_one_instant(d(3, 1)), d(6, 1)) == [(d(1, 2), None), (d(3, 1), d(12, 31))]
+    assert spans(of_one_instant(d(3, 5)), d(6, 1)) == [
+        (d(1, 2), None),
+        (d(3, 1), d(12, 31)),
+        (d(3, 5), d(6, 30)),
+    ]
+    # Two that began in one instant: the one recorded last, not the longer one.
+    both = [plan("a", d(1, 1), d(6, 30), d(3, 5)), plan("b", d(1, 1), d(12, 31), d(3, 4))]
+    assert spans(both, d(6, 1)) == [(d(1, 2), None), (d(3, 4), d(12, 31)), (d(3, 5), d(6, 30))]
+    # Recorded late: it changes nothing. Ended: nothing runs from the day of the end on.
+    gone = plan("a", d(1, 1), d(6, 30), d(3, 1), end_at=at(d(4, 1)))
+    stale = plan("a", d(1, 1), d(12, 31), d(3, 9), updated_at=at(d(2, 1)))
+    assert spans([gone, stale], d(6, 1)) == [(d(1, 2), None), (d(3, 1), d(6, 30)), (d(4, 1), None)]
+
+
 def test_features_of_one_day_by_hand():
     day = d(6, 30)
     holdings = [
@@ -621,6 +680,18 @@ def test_everything_happens_in_the_worlds():
         for table in ("cdr_voice", "cdr_sms", "cdr_data", "recharge"):
             happened[f"repeats of {table}"] += len(rows[table]) - len(facts(rows, table))
             happened["late"] += sum(row["event_date"] < row["load_date"] for row in rows[table])
+        mains = [row for row in rows["subscription_offering"] if row["role"] == "main"]
+        for row in mains:
+            happened["ordered ahead"] += row["event_date"] > row["load_date"]
+            happened["ended"] += row["end_at"] is not None
+        for told_of in by(mains, "subscription_id", "offering_id", "start_at").values():
+            ends = [row.get("contract_end_date") for row in told_of]
+            instants = {row["updated_at"] for row in told_of}
+            order = [row["updated_at"] for row in sorted(told_of, key=lambda row: row["load_date"])]
+            happened["commitment"] += any(ends)
+            happened["restated commitment"] += len(set(ends)) > 1
+            happened["commitments of one instant"] += len(instants) < len(told_of)
+            happened["late commitment"] += order != sorted(order)
         for life in lives(rows, world.last).values():
             types = {row["payment_type"] for row in life.versions}
             happened["changes payment"] += len(types) > 1
@@ -637,6 +708,8 @@ def test_everything_happens_in_the_worlds():
     expected = {
         *("third party", "key lists", "late", "changes payment", "never activated"),
         *("corrected activation", "named operator", "never stood"),
+        *("commitment", "ordered ahead", "ended", "restated commitment"),
+        *("commitments of one instant", "late commitment"),
         *(f"repeats of {table}" for table in ("cdr_voice", "cdr_sms", "cdr_data")),
         *(
             f"{definition} {outcome}"
@@ -699,6 +772,10 @@ def recount(world: World, rows: Rows) -> dict[str, dict[tuple[Any, ...], Row]]:
             | {"is_whole_month": is_whole(key[0], world.first, world.last)}
             for key, counts in moved.items()
         },
+        "core.dim_subscription": {
+            key: {"contract_end_date": end}
+            for key, end in commitments(whole, all_lives, world.last).items()
+        },
         "marts.mart_rfm_month": {
             (row["subscription_id"], row["month_start"]): row
             for row in rfm(whole, all_lives, revenue, of_months, world.first, world.last)
@@ -714,6 +791,7 @@ KEYS = {
     "core.fct_churn_event": ("subscription_id", "definition_code", "event_date", "confirmed_date"),
     "core.fct_subscription_month": ("subscription_id", "month_start"),
     "marts.mart_subscriber_movement": ("month_start", *CELL),
+    "core.dim_subscription": ("subscription_id", "day"),
     "marts.mart_rfm_month": ("subscription_id", "month_start"),
     "marts.mart_pareto_month": ("month_start", "level", "province_code", "brand_code"),
 }
@@ -789,10 +867,25 @@ def chunks(world: World, count: int, seed: int = 0) -> list[tuple[date, date]]:
 
 def check(world: World, rows: Rows, tables: Mapping[str, list[Row]]) -> list[str]:
     expected = recount(world, rows)
+    first_days: dict[str, date] = {}
+    for name, day in expected["core.dim_subscription"]:
+        first_days.setdefault(name, day)
+    of_days = versions_by_day(tables["core.dim_subscription"], first_days, world.last)
+    tables = {**tables, "core.dim_subscription": of_days}
     return [
         line
         for table in KEYS
         for line in differences(table, expected[table], tables[table], KEYS[table])
+    ]
+
+
+def versions_by_day(versions: list[Row], first_days: Mapping[str, date], last: date) -> list[Row]:
+    """Return the versions of subscriptions once per day on which they are valid, from a first day on."""
+    return [
+        {**row, "day": day}
+        for row in versions
+        if (first := first_days.get(row["subscription_id"]))
+        for day in days(max(row["valid_from"], first), min(row["valid_to"] - timedelta(1), last))
     ]
 
 
@@ -851,7 +944,7 @@ def said_of(name: str) -> tuple[float, float]:
 
 
 def test_small_worlds_that_were_counted_otherwise(warehouse_of):
-    """Each line alone is the smallest that showed a difference once."""
+    """Each line alone is the smallest that showed a difference once, or a tie of commitments."""
 
     def line(name: str, *versions: Row) -> list[Row]:
         place = {"customer_id": f"{name} customer", "province_code": "BJ", "brand_code": "alpha"}
@@ -864,8 +957,31 @@ def test_small_worlds_that_were_counted_otherwise(warehouse_of):
         "came late": [d(1, 5), d(5, 20)],
         "other": [FIRST + timedelta(days=n) for n in range(190)],
     }
+    noon = at(d(3, 1))
+    held = {
+        "ordered ahead": [
+            plan("a", date(2025, 1, 1), d(12, 31), d(3, 1)),
+            plan("b", d(5, 1), date(2027, 4, 30), d(3, 3)),
+            plan("a", date(2025, 1, 1), date(2028, 12, 31), d(3, 9)),
+        ],
+        # The longest commitment is of one row, the latest end of the other.
+        "told together": [
+            plan("a", d(1, 1), d(12, 31), d(3, 1), updated_at=noon, end_at=at(d(5, 1))),
+            plan("a", d(1, 1), d(6, 30), d(3, 1), updated_at=noon),
+        ],
+        "told again": [
+            plan("a", d(1, 1), d(12, 31), d(3, 1), updated_at=noon),
+            plan("a", d(1, 1), d(6, 30), d(3, 20), updated_at=noon),
+        ],
+        "begun together": [
+            plan("a", d(1, 1), d(6, 30), d(3, 1), updated_at=noon),
+            plan("b", d(1, 1), d(12, 31), d(3, 1), updated_at=noon),
+            plan("c", d(1, 1), date(2027, 7, 31), d(3, 1), updated_at=at(d(2, 28))),
+        ],
+    }
     rows: Rows = {
         "subscription": [
+            *(row for name in held for row in line(name, postpaid)),
             # Created and never activated: it can't be lost.
             *line("created", version(d(1, 2), status_code="created")),
             # Its activation is corrected to the day before: the silence is from there.
@@ -885,6 +1001,9 @@ def test_small_worlds_that_were_counted_otherwise(warehouse_of):
                 ended(d(3, 1), d(3, 1), termination_reason_code="moving"),
                 ended(d(3, 9), d(3, 4), termination_reason_code="price"),
             ),
+        ],
+        "subscription_offering": [
+            {**row, "subscription_id": name} for name, plans in held.items() for row in plans
         ],
         "cdr_voice": [
             call(day, line=name, call_type="local", roam_type="home")

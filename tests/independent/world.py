@@ -14,12 +14,13 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from independent.landed import AHEAD_OF_UTC, ONE_DAY, Row, Rows, local_day
+from independent.landed import AHEAD_OF_UTC, LOOK_BACK_DAYS, ONE_DAY, Row, Rows, local_day
 
 OPERATORS = {"own": "138", "rival": "186", "third": "151"}
 REASONS = ("price", "service", "port_out", "moving", "non_payment", "fraud", "other", None)
 PLANS = {"plan-39": 39, "plan-29": 29, "plan-19": 19, "plan-19-again": 19}
 ADD_ONS = {"pack": (10, None), "music": (12, "partner-a"), "games": (5, "partner-b")}
+PLAN_CHANGES = ("ordered ahead", "ended", "restated", "recorded twice", "late")
 CHANGE_FEEDS = ("bill", "np_port", "subscription_offering", "trouble_ticket")
 # Just short of, just at and beyond the 90 days after which a silence is a loss.
 SILENCES = (30, 60, 88, 89, 90, 91, 92, 93, 100, 120, 150)
@@ -62,6 +63,8 @@ def small_world(seed: int, first: date = date(2025, 10, 1), months: int = 9) -> 
     _catalogue(world, chance)
     for _ in range(chance.randint(8, 25)):
         _Line(world, chance, brands).live()
+    # From numbers of its own, after all else: the rest of the world is as it was without.
+    _commit(world, random.Random(f"commitments {seed}"))  # noqa: S311 - repeatable, not secret
     return world
 
 
@@ -82,6 +85,53 @@ def crowd(seed: int, worlds: int, first: date = date(2025, 10, 1), months: int =
         _key_lists(whole, chance)
     _quiet_days(whole, chance)
     return whole
+
+
+def _commit(world: World, chance: random.Random) -> None:
+    """Give main holdings a commitment, and let all that can happen to one happen."""
+    mains = [row for row in world.rows.get("subscription_offering", ()) if row["role"] == "main"]
+    for row in mains:
+        if chance.random() < 0.6:
+            row["contract_end_date"] = _commitment(chance, row["start_at"].date())
+    for row in mains:
+        for what in chance.sample(sorted(PLAN_CHANGES), chance.choice([0, 1, 1, 2, 3])):
+            day = row["load_date"] + timedelta(days=chance.choice([0, 1, 5, 30, 90]))
+            _change_plan(world, chance, what, row, day)
+
+
+def _commitment(chance: random.Random, begin: date) -> date | None:
+    # Over, running or far ahead: the day itself ends nothing.
+    days = chance.choice([None, 0, 30, 180, 365, 730])
+    return None if days is None else begin + timedelta(days=days)
+
+
+def _change_plan(world: World, chance: random.Random, what: str, row: Row, load_date: date) -> None:
+    """Tell one change of a main holding, recorded on the load date unless it comes late."""
+    told = {**row, "load_date": load_date, "updated_at": _recorded(chance, load_date)}
+    told["contract_end_date"] = _commitment(chance, load_date)
+    rows = [told]
+    if what == "ordered ahead":
+        begin = load_date + timedelta(days=chance.choice([1, 2, 30, 60]))
+        told["start_at"], told["end_at"] = at(begin, chance.choice([0, 9, 23.9])), None
+        told["offering_id"] = chance.choice([row["offering_id"], *PLANS])
+    elif what == "ended":
+        told["contract_end_date"] = row.get("contract_end_date")
+        told["end_at"] = at(load_date + timedelta(days=chance.choice([-9, -1, 0, 1, 20])), 12)
+    elif what == "recorded twice":
+        # In one instant; delivered together, or again when it is no repeat any more.
+        again = load_date + timedelta(days=chance.choice([0, 0, LOOK_BACK_DAYS + 2]))
+        end = _commitment(chance, load_date)
+        rows.append({**told, "load_date": again, "contract_end_date": end})
+    elif what == "late":
+        told["updated_at"] = row["updated_at"] - timedelta(hours=chance.choice([1, 30]))
+    for other in rows:
+        other["event_date"] = local_day(other["start_at"])
+        if other["load_date"] <= world.last:
+            world.rows["subscription_offering"].append(other)
+
+
+def _recorded(chance: random.Random, day: date) -> datetime:
+    return at(day, 21) + timedelta(seconds=chance.randrange(7200))
 
 
 def _quiet_days(world: World, chance: random.Random) -> None:
