@@ -21,7 +21,8 @@ FULL_DISK = re.compile(
 )
 FULL_MEMORY = re.compile(
     r"out of memory error|out of memory|bad_alloc|bad allocation|cannot allocate memory"
-    r"|could not allocate block|failed to allocate|malloc of size|unable to allocate",
+    r"|could not allocate block|failed to allocate|malloc of size|unable to allocate"
+    r"|failed to launch worker thread|can't start new thread",
     re.IGNORECASE,
 )
 FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT)
@@ -53,12 +54,17 @@ def explained(settings: Settings, error: BaseException) -> OutOfRoomError | None
             return OutOfRoomError(
                 "the store's server has no memory left: end what else runs there, then run again"
             )
-        if isinstance(link, MemoryError) or FULL_MEMORY.search(text):
+        if is_memory(link):
             return _memory_is_full(settings)
     if isinstance(error, SourceUnavailableError) and _embedded_is_full(settings):
         # A server that cannot write its log of changes is gone before it can say why.
         return _store_is_full(settings)
     return None
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether an error says that there was no memory, whatever its class: DuckDB has several for it."""
+    return isinstance(error, MemoryError) or bool(FULL_MEMORY.search(str(error)))
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

@@ -38,7 +38,15 @@ from keepline.extract.own_files import own_folders
 from keepline.extract.places import Numbers, Places
 from keepline.extract.rules import FOUND_IN, LINE_NO, SOURCE_FILE
 from keepline.extract.scan import CHUNK, CsvScan
-from keepline.extract.session import LOST, MEMORY_FILES, Session, literal, path_literal, quoted
+from keepline.extract.session import (
+    LOST,
+    MEMORY_FILES,
+    Session,
+    literal,
+    memory_told,
+    path_literal,
+    quoted,
+)
 from keepline.extract.sql import LINE, OWN, PATH
 from keepline.extract.verdict import Finding
 from keepline.window import Window
@@ -98,7 +106,8 @@ class FileDelivery:
         session, name = self._session, self._table.name
         with session.translated(name):
             try:
-                yield
+                with memory_told():
+                    yield
             except WRONG_SELECT:
                 raise
             except duckdb.Error as error:

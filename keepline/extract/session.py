@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from keepline import room
 from keepline.errors import BadDataError, KeeplineError, SourceUnavailableError, UsageError
 from keepline.extract import database
 from keepline.extract.database import Database, rows_are_hidden
@@ -243,7 +244,8 @@ class Session:
             UsageError: the SELECT is wrong, or the login does not see every row.
         """
         try:
-            yield
+            with memory_told():
+                yield
         except (KeeplineError, duckdb.OutOfMemoryException):
             raise
         except duckdb.Error as error:
@@ -262,6 +264,20 @@ class Session:
         """Return what an error says, without what stands in a file."""
         source = self.operator.tables[table]
         return without_values(error, None if source.file is None else source.sql)
+
+
+@contextlib.contextmanager
+def memory_told() -> Iterator[None]:
+    """Raise DuckDB's own error of too little memory where it came as another.
+
+    A commit that failed, a thread that could not be started, Arrow's, which is an OSError.
+    """
+    try:
+        yield
+    except (duckdb.Error, OSError, RuntimeError) as error:
+        if room.is_memory(error) and not isinstance(error, duckdb.OutOfMemoryException):
+            raise duckdb.OutOfMemoryException(str(error)) from None
+        raise
 
 
 def without_values(error: duckdb.Error, known: str | None = None) -> str:

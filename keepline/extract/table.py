@@ -47,7 +47,7 @@ from keepline.extract.records import in_batches
 from keepline.extract.registry import Registry
 from keepline.extract.result import TableResult
 from keepline.extract.rules import FOUND_IN, REASON, Rules
-from keepline.extract.session import Session, TooSlowError, literal, quoted
+from keepline.extract.session import Session, TooSlowError, literal, memory_told, quoted
 from keepline.extract.vault import VaultWriter
 from keepline.extract.verdict import Finding
 from keepline.failpoint import reach
@@ -103,7 +103,8 @@ class TableExtract:
             while waiting:
                 delivery = waiting.pop(0)
                 try:
-                    self._take(delivery, landing, quarantine, vault)
+                    with memory_told():
+                        self._take(delivery, landing, quarantine, vault)
                 except (duckdb.OutOfMemoryException, MemoryError):
                     waiting[:0] = self._smaller(delivery)
                 except TooSlowError:
