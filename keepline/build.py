@@ -57,7 +57,7 @@ DAY_COLUMNS = ("load_date", "as_of_date", "score_date")
 # Errors whose text quotes the row.
 QUOTING = ("Conversion Error", "Constraint Error", "Invalid Input", "invalid input")
 
-_manifests: dict[Path, Manifest] = {}
+_manifests: dict[tuple[Path, str, str | None], Manifest] = {}
 
 
 class BuildFailedError(BadDataError):
@@ -259,8 +259,14 @@ def parse(settings: Settings) -> Path:
     Raises:
         KeeplineError: the project cannot be read; the message is dbt's.
     """
-    _parsed(settings)
-    return _target_dir(settings) / "manifest.json"
+    path = _target_dir(settings) / "manifest.json"
+    known = _project(settings) in _manifests
+    manifest = _parsed(settings)
+    if known:
+        # Parsed for another home, perhaps: dbt wrote the file there.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        manifest.write(str(path))
+    return path
 
 
 @dataclass(frozen=True)
@@ -273,8 +279,8 @@ class _Outcome:
 
 
 def _parsed(settings: Settings) -> Manifest:
-    """Return the parsed project; only files that changed since the last parse are read again."""
-    key = _target_dir(settings)
+    """Return the parsed project, read once in a process; dbt reads again only files that changed."""
+    key = _project(settings)
     if key not in _manifests:
         # Without --vars: dbt parses everything again when they differ from those of the last time.
         outcome = _invoke(settings, ["parse", *_common(settings)])
@@ -282,6 +288,15 @@ def _parsed(settings: Settings) -> Manifest:
             raise _unreadable(compute_for(settings), outcome.exception)
         _manifests[key] = outcome.value
     return _manifests[key]
+
+
+def _project(settings: Settings) -> tuple[Path, str, str | None]:
+    """Return what a parsed project depends on: its folder, the engine, the database that names its tables.
+
+    Not the home: a rebuild beside the tables that are there need not parse again.
+    """
+    database = compute_for(settings).dbt_environment().get("PGDATABASE")
+    return settings.dbt_dir, settings.compute, database
 
 
 def _manifest(settings: Settings) -> Manifest:
