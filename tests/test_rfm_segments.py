@@ -27,6 +27,8 @@ from keepline.window import Window
 LAST = date(2026, 6, 30)
 DECEMBER = date(2025, 12, 31)
 KEEPERS = ("CHAMPIONS", "LOYAL")
+# Used within the best band of days, whatever they pay.
+USED_LATELY = (*KEEPERS, "FREQUENT", "OCCASIONAL", "OTHER")
 LEAVERS = ("NEED_ATTENTION", "AT_RISK", "CANT_LOSE", "ABOUT_TO_SLEEP", "LOST")
 
 
@@ -60,8 +62,13 @@ def test_each_name_means_what_it_says(tmp_path: Path):
     fates = fates_of(tmp_path / "home", 3000, 400, ends)
 
     base = total(fates.values()).share
+    used_lately = total(fates[name] for name in USED_LATELY).share
     assert {name for name in KEEPERS if fates[name].share > 0.7 * base} == set()
-    assert {name for name in LEAVERS if fates[name].share < 1.5 * base} == set()
+    assert {name for name in LEAVERS if fates[name].share <= base} == set()
+    assert {name for name in LEAVERS if fates[name].share < 2 * used_lately} == set()
+    # The longer the silence, the more of them left.
+    by_silence = [fates[name].share for name in ("NEED_ATTENTION", "AT_RISK", "ABOUT_TO_SLEEP")]
+    assert [used_lately, *by_silence] == sorted([used_lately, *by_silence])
 
 
 def total(fates: Iterable[Fate]) -> Fate:
