@@ -14,7 +14,7 @@ RUN apt-get update \
 COPY --from=build /opt/venv /opt/venv
 
 WORKDIR /opt/keepline
-COPY pyproject.toml requirements.in requirements.lock ./
+COPY pyproject.toml requirements.in requirements.lock requirements-spark.lock ./
 COPY keepline keepline
 COPY models_ml models_ml
 COPY expectations expectations

@@ -18,7 +18,7 @@ export GX_ANALYTICS_ENABLED := false
 export SCARF_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-spark run test test-spark test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-said bench-kindness dictionary lock stop clean
+.PHONY: help setup setup-dev setup-spark run test test-spark test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-said bench-kindness wheel dictionary lock stop clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,11 @@ bench-said: $(VENV)/.dev-ready ## Compare how many the tiers say will leave with
 
 bench-kindness: $(VENV)/.dev-ready ## Measure what an operator's own users notice of an extraction (eight minutes)
 	@$(BIN)/python -m bench.kindness
+
+wheel: $(VENV)/.run-ready ## Build dist/keepline-*.whl, which needs no checkout
+	@rm -rf build dist
+	@$(BIN)/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build
 
 dictionary: $(VENV)/.run-ready ## Write docs/dictionary.md from the models' YAML
 	@$(BIN)/python -m keepline.dictionary

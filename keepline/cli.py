@@ -116,7 +116,7 @@ def _settings() -> Settings:
 
 
 def _home() -> Path:
-    return Path(os.environ.get("KEEPLINE_HOME") or HOME).resolve()
+    return Path(os.environ.get("KEEPLINE_HOME") or HOME or tempfile.gettempdir()).resolve()
 
 
 def _unexpected(error: Exception) -> str:

@@ -21,10 +21,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from keepline import failpoint, home
 from keepline.errors import UsageError
 
-PROJECT_DIR = Path(__file__).resolve().parents[1]
+_CODE = Path(__file__).resolve().parent
+# In a checkout the dbt project, DAGs and operators lie beside the package; the wheel brings them in it.
+PACKAGED = (_CODE / "project").is_dir()
+PROJECT_DIR = _CODE / "project" if PACKAGED else _CODE.parent
 PREFIX = "KEEPLINE_"
-# Beside the code, wherever the command is typed: another folder would be another warehouse.
-HOME = PROJECT_DIR / ".keepline"
+# Beside the code, wherever the command is typed: another folder would be another warehouse. What was
+# installed by pip has no such place, so that the home must be named.
+HOME = None if PACKAGED else PROJECT_DIR / ".keepline"
 SECRET_NAMES = (
     "pseudonym_key",
     "vault_key",
@@ -47,7 +51,8 @@ class Settings(BaseSettings):
 
     Attributes:
         home: folder of everything that keepline writes.
-        operator: which file of `operators/` describes the source systems.
+        operator: which file of the operators' folder describes the source systems.
+        operators_dir: folder of the operator files.
         timezone: the operator's zone; business days are its local days.
         compute: engine that runs dbt.
         compute_dsn: PostgreSQL database of the engine `postgres`; empty means one on the store's server.
@@ -77,8 +82,9 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    home: Path = HOME
+    home: Path = Field(default=HOME) if HOME else Field()
     operator: str = "demo"
+    operators_dir: Path = PROJECT_DIR / "operators"
     timezone: str = "Asia/Shanghai"
     compute: Literal["duckdb", "postgres", "spark"] = "duckdb"
     compute_dsn: SecretStr = SecretStr("")
@@ -98,7 +104,7 @@ class Settings(BaseSettings):
     bi_reader_password: SecretStr = SecretStr("")
     marketing_password: SecretStr = SecretStr("")
 
-    @field_validator("home")
+    @field_validator("home", "operators_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
@@ -161,7 +167,14 @@ class Settings(BaseSettings):
                 f"{' and '.join(redirecting)} would lead every connection to another server than the "
                 f"settings name: unset {' '.join(redirecting)}, and put the address into KEEPLINE_STORE_DSN"
             )
-        folder = Path(os.environ.get(PREFIX + "HOME") or HOME).expanduser().resolve()
+        given = os.environ.get(PREFIX + "HOME") or HOME
+        if given is None:
+            raise UsageError(
+                "KEEPLINE_HOME is not set, and there is no checkout whose folder could be meant: say where "
+                "keepline may keep what it writes (export KEEPLINE_HOME=~/keepline), then run the same "
+                "command again"
+            )
+        folder = Path(given).expanduser().resolve()
         own = folder / "secrets"
         try:
             if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
@@ -250,7 +263,7 @@ class Settings(BaseSettings):
     @property
     def operator_file(self) -> Path:
         """The file that describes the operator's source systems."""
-        return PROJECT_DIR / "operators" / f"{self.operator}.yml"
+        return self.operators_dir / f"{self.operator}.yml"
 
 
 def _make_missing_secrets(folder: Path, own: Path, *, need_keys: bool) -> None:

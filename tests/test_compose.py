@@ -25,6 +25,7 @@ from compose_facts import (
     operator_variables,
 )
 
+from keepline.build import LOCK_FILES
 from keepline.settings import PREFIX, PROJECT_DIR, Settings
 
 COMPOSE = (PROJECT_DIR / "docker-compose.yml").read_text()
@@ -284,6 +285,9 @@ def test_the_image_is_built_from_what_is_here():
         for source in sources:
             assert (PROJECT_DIR / source).exists(), source
             assert f"!{source}" in kept, f"{source} is left out by .dockerignore"
+    # A build compares what is installed with all of the locks.
+    copied = re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
+    assert {lock.name for lock in LOCK_FILES} <= set(" ".join(copied).split())
     assert "pip install --no-cache-dir --no-deps --require-hashes -r" in DOCKERFILE
     assert not re.search(r"https?://|index-url|trusted-host|:latest", DOCKERFILE)
     assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {

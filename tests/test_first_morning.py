@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,9 +18,10 @@ from pathlib import Path
 import duckdb
 import psycopg
 import pytest
+import wheel
 
 from keepline import store
-from keepline.settings import Settings
+from keepline.settings import PROJECT_DIR, Settings
 
 LAST = date(2026, 6, 30)
 FIRST_MORNING, SECOND_MORNING = LAST, LAST + timedelta(days=1)
@@ -82,14 +82,15 @@ class Demo:
         }
 
 
-def _keepline(home: Path, *words: str) -> str:
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("KEEPLINE_")},
-        "KEEPLINE_HOME": str(home),
-        "COLUMNS": "100",
-    }
+def _keepline(home: Path, *words: str, installed: Path | None = None) -> str:
+    """Run a keepline command: that of the tree, or the one that pip installed elsewhere."""
+    command = [str(installed)] if installed else [sys.executable, "-m", "keepline"]
+    environment = wheel.environment(KEEPLINE_HOME=str(home))
+    if not installed:
+        environment["PYTHONPATH"] = str(PROJECT_DIR)
     done = subprocess.run(
-        [sys.executable, "-m", "keepline", *words],
+        [*command, *words],
+        cwd=home.parent,
         env=environment,
         capture_output=True,
         text=True,
@@ -107,7 +108,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         *("simulate", "--subscribers", str(SUBSCRIBERS), "--days", str(DAYS)),
         *("--end", LAST.isoformat(), "--mornings", "3"),
     )
-    screens = [_keepline(home, "run"), _keepline(home, "run")]
+    # The second day is the wheel's, which knows nothing of this tree.
+    folder = tmp_path_factory.mktemp("installed")
+    installed = wheel.install(wheel.build_wheel(folder), folder / "venv")
+    screens = [_keepline(home, "run"), _keepline(home, "run", installed=installed)]
     patch = pytest.MonkeyPatch()
     patch.setenv("KEEPLINE_HOME", str(home))
     yield Demo(home, Settings.load(), screens)

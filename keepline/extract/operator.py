@@ -304,9 +304,10 @@ def load_operator(path: Path, contract: Contract) -> Operator:
         document = _Document.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         known = sorted(other.stem for other in path.parent.glob("*.yml"))
-        raise UsageError(
-            f"no operator file {path}: KEEPLINE_OPERATOR is one of {', '.join(known)}"
-        ) from None
+        way_out = f"KEEPLINE_OPERATOR is one of {', '.join(known)}"
+        if not known:
+            way_out = f"{path.parent} holds none: KEEPLINE_OPERATORS_DIR names the folder that does"
+        raise UsageError(f"no operator file {path}: {way_out}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{path.name} is not YAML: {error}") from None
     except ValidationError as error:
