@@ -78,7 +78,6 @@ _HOTLINES: Final = text.codes(*world.HOTLINES)
 _SHORT: Final = text.codes(*world.SHORT_NUMBERS)
 _SENDERS: Final = text.codes(*world.SERVICE_SENDERS)
 
-_QUANTILES: Final = (np.arange(4096) + 0.5) / 4096
 _NORMAL: Final = np.sort(np.random.Generator(np.random.SFC64(7)).normal(size=4096))
 _CALL_S: Final = np.clip(np.exp(4.25 + 1.05 * _NORMAL), 1, 10_800).astype(np.int64)
 _SESSION: Final = np.exp(np.log(45e6) + 1.1 * _NORMAL).astype(np.float32)

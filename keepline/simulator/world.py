@@ -219,9 +219,6 @@ CELLS_PER_COUNTY: Final = 12
 
 # -- Dealers and channels
 
-DEALER_TYPES: Final = ("own", "agent", "web")
-DEALER_LEVELS: Final = ("A", "B", "C")
-
 
 class Dealer(NamedTuple):
     """A dealer; `quality` multiplies the daily chance that a line it sold leaves."""
