@@ -31,6 +31,7 @@ KEYS = {
     "subscription_status_event": ("event_id",),
 }
 LOOK_BACK_DAYS = 7
+LIST_DAYS = 31
 
 
 def local_day(instant: datetime | None) -> date | None:
@@ -51,21 +52,20 @@ def complete(rows: Rows) -> Rows:
 
 
 def _outlived(rows: Rows) -> Rows:
-    """Leave out a version that a list of the same day, made after it, no longer names; not the first."""
+    """Leave out a version that a list of the same day, made after it, does not name.
+
+    At the end of that day it is gone. The first list after a gap is compared with nothing.
+    """
     lists = by(
         (row for row in rows.get("source_key", ()) if row["table_name"] == "subscription"),
         "load_date",
     )
     versions = rows.get("subscription", [])
-    first = {
-        name: min(row["load_date"] for row in told)
-        for name, told in by(versions, "subscription_id").items()
-    }
     counted = [
         row
         for row in versions
-        if row["load_date"] == first[row["subscription_id"]]
-        or not (keys := lists.get(row["load_date"]))
+        if not (keys := lists.get(row["load_date"]))
+        or not any(0 < (row["load_date"] - before).days <= LIST_DAYS for before in lists)
         or row["updated_at"] >= keys[0]["listed_at"]
         or any(key["key_text"] == row["subscription_id"] for key in keys)
     ]

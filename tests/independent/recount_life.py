@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from independent.landed import (
     FOREVER,
+    LIST_DAYS,
     ONE_DAY,
     Parameters,
     Row,
@@ -24,7 +25,6 @@ from independent.landed import (
 
 NOT_ACTIVATED = ("created", "pending_active")
 PORT_BEFORE, PORT_AFTER = 30, 7
-LIST_DAYS = 31
 
 
 @dataclass
