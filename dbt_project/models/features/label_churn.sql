@@ -69,7 +69,9 @@ maturities as (
 
     select
         scope as payment_type,
-        cast(value as integer) as maturity_days
+        cast(value as integer) as maturity_days,
+        {{ dbt.concat(["'INACTIVITY_'", 'cast(cast(value as integer) as ' ~ dbt.type_string() ~ ')']) }}
+            as definition_code
 
     from definitions
 
@@ -77,7 +79,8 @@ maturities as (
 
     select
         thresholds.scope as payment_type,
-        cast(thresholds.value as integer) as maturity_days
+        cast(thresholds.value as integer) as maturity_days,
+        'TERMINATION' as definition_code
 
     from thresholds
     left join definitions on thresholds.scope = definitions.scope
@@ -131,7 +134,8 @@ dated as (
         {{ add_days('lines.as_of_date', 'spans.gap_days + spans.window_days') }} as window_end,
         {{ add_days(
             'lines.as_of_date', 'spans.gap_days + spans.window_days + maturities.maturity_days'
-        ) }} as matured_on
+        ) }} as matured_on,
+        coalesce(maturities.definition_code, 'TERMINATION') as definition_code
 
     from lines
     cross join spans
@@ -194,7 +198,7 @@ judged as (
     select
         dated.subscription_id,
         dated.as_of_date,
-        dated.payment_type,
+        dated.definition_code,
         dated.matured_on,
         coalesce(dated.matured_on <= {{ known_on() }}, false) as is_matured,
         leavings.left_date,
@@ -221,8 +225,7 @@ select
     matured_on,
     is_matured,
     excluded_reason,
-    case when payment_type = 'prepaid' then 'INACTIVITY_90' else 'TERMINATION' end
-        as definition_code,
+    definition_code,
     case
         when is_matured and excluded_reason is null
             then case when left_date is null then 0 else 1 end
