@@ -52,24 +52,46 @@ def complete(rows: Rows) -> Rows:
 
 
 def _outlived(rows: Rows) -> Rows:
-    """Leave out a version that a list of the same day, made after it, does not name.
+    """Move a version that a list of the same day, made after it, does not name to the next list that does.
 
-    At the end of that day it is gone. The first list after a gap is compared with nothing.
+    At the end of its own day it is gone. The first list after a gap is compared with nothing.
     """
     lists = by(
         (row for row in rows.get("source_key", ()) if row["table_name"] == "subscription"),
         "load_date",
     )
-    versions = rows.get("subscription", [])
+    named = {day: {row["key_text"] for row in keys} for day, keys in lists.items()}
+
+    def holds_from(row: Row) -> date:
+        day, name = row["load_date"], row["subscription_id"]
+        if (
+            day not in lists
+            or name in named[day]
+            or row["updated_at"] >= lists[day][0]["listed_at"]
+            or not any(0 < (day - before).days <= LIST_DAYS for before in lists)
+        ):
+            return day
+        return min(
+            (later for later in lists if later > day and name in named[later]), default=FOREVER
+        )
+
+    if "subscription" not in rows:
+        return rows
+    moved = [row | {"load_date": holds_from(row)} for row in rows["subscription"]]
+    later = by(rows["subscription"], "subscription_id")
     counted = [
         row
-        for row in versions
-        if not (keys := lists.get(row["load_date"]))
-        or not any(0 < (row["load_date"] - before).days <= LIST_DAYS for before in lists)
-        or row["updated_at"] >= keys[0]["listed_at"]
-        or any(key["key_text"] == row["subscription_id"] for key in keys)
+        for row, told in zip(moved, rows["subscription"], strict=True)
+        if row["load_date"] == told["load_date"]
+        or (
+            row["load_date"] < FOREVER
+            and not any(
+                told["load_date"] < other["load_date"] <= row["load_date"]
+                for other in later[row["subscription_id"]]
+            )
+        )
     ]
-    return {**rows, "subscription": counted} if "subscription" in rows else rows
+    return {**rows, "subscription": counted}
 
 
 def known(rows: Rows, day: date) -> Rows:
