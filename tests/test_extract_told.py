@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from extract_source import DAY, RECHARGE_HEADER, Extraction, put, recharge, recharges
 
-from keepline.extract import IncompleteError
+from keepline.extract import IncompleteError, records
 from keepline.window import Window
 
 BEFORE = DAY - timedelta(days=1)
@@ -173,6 +173,20 @@ def test_a_code_that_many_rows_hold_is_named_so_that_people_can_map_it(
     assert (status in said) == is_told
     assert ("NEW_CODE" in said) == is_told
     assert (f"status_code: {status} ({rows} rows)" in said) == is_told
+
+
+def test_a_code_of_several_deliveries_is_told_once(extraction, monkeypatch):
+    # As if each day were as much as is read at once.
+    monkeypatch.setattr(records, "BATCH_BYTES", 1)
+    extraction.operator_file.write_text(CODES)
+    for day in (DAY - timedelta(days=1), DAY):
+        lines = [f"S{n},on_hold,{day} 09:00:00" for n in range(12)]
+        put(extraction.drops, f"{day}/sub.csv", "id,status,changed", *lines)
+
+    said = told(extraction, Window(DAY - timedelta(days=1), DAY + timedelta(days=1)))
+
+    assert said.count("NEW_CODE") == 1
+    assert "status_code: on_hold (24 rows)" in said
 
 
 # -- an error of a file holds that file ------------------------------------------------------------

@@ -82,6 +82,8 @@ class TableExtract:
         self._files: list[SourceFile] = []
         self._findings: list[Finding] = []
         self._notes: list[Finding] = []
+        # By column, over all deliveries of the window: one note and not one per delivery.
+        self._new_codes: dict[str, Counter[str]] = {}
         self._held: set[date] = set()
 
     def run(self) -> TableResult:
@@ -143,8 +145,15 @@ class TableExtract:
             reconciliations=tuple(reconciliations),
             findings=tuple(self._findings),
             held_days=tuple(sorted(self._held)),
-            notes=tuple(self._notes),
+            notes=(*self._notes, *self._told_codes()),
         )
+
+    def _told_codes(self) -> Iterator[Finding]:
+        """Yield a note per column of which many rows hold codes that the contract does not know."""
+        mend = "Ask what it means, then map it in the SELECT or add it to the contract."
+        for column, codes in self._new_codes.items():
+            told = ", ".join(f"{code} ({rows} rows)" for code, rows in codes.items())
+            yield Finding("NEW_CODE", self._table.name, f"{column}: {told}. {mend}")
 
     def _deliveries(self) -> list[Delivery]:
         session, table = self._session, self._table
@@ -296,9 +305,7 @@ class TableExtract:
             )
         name = self._table.name
         for column, codes in frequent_codes(session, LOOKED, rules).items():
-            told = ", ".join(f"{code} ({rows} rows)" for code, rows in codes.items())
-            mend = "Ask what it means, then map it in the SELECT or add it to the contract."
-            self._notes.append(Finding("NEW_CODE", name, f"{column}: {told}. {mend}"))
+            self._new_codes.setdefault(column, Counter()).update(codes)
         for day, code, rows in write_quarantine(session, name, LOOKED, rules, quarantine):
             days.setdefault(day, _Day()).quarantined[code] = rows
 
