@@ -1,7 +1,7 @@
 """The source contract: what each table of an operator must deliver, read from dbt's source YAML.
 
-The YAML under `dbt_project/models/staging/<system>/` is the only place where it is written;
-extraction, raw loading, the landing gate and the docs all read it through this module.
+`dbt_project/models/staging/<system>/<table>.yml` is the only place where it is written; extraction,
+raw loading, the landing gate and the docs all read it through this module.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ TYPES = ("text", "integer", "bigint", "decimal(18,2)", "date", "timestamp", "boo
 FORMATS = ("msisdn", "cn_id")
 EVENT_DATE = "event_date"
 LOAD_DATE = "load_date"
+# Schema that every source table is loaded into.
+RAW = "raw"
 # Ends of the names of columns whose text is compared, never read by people.
 IDENTIFIER_ENDS = ("_id", "_code")
 # So many rows of a load date may break the contract whatever their share.
@@ -169,17 +171,43 @@ def load_contract(dbt_dir: Path) -> Contract:
         UsageError: a file breaks the rules of the contract; the message names file, table and column.
     """
     tables: dict[str, Table] = {}
-    for path in sorted((dbt_dir / "models" / "staging").glob("*/_*__sources.yml")):
-        document = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
-        for source in document["sources"]:
-            for raw in source["tables"]:
-                table = _table(source["name"], raw, path)
-                if table.name in tables:
-                    raise UsageError(f"{path.name}: table {table.name} is in the contract twice")
-                tables[table.name] = table
+    systems: dict[str, str] = {}
+    for path in sorted((dbt_dir / "models" / "staging").glob("*/[!_]*.yml")):
+        system, table = _read(path)
+        if table.name in tables:
+            other = tables[table.name].system
+            raise UsageError(
+                f"{path.name}: {other} has a table {table.name}, too; rename one of them"
+            )
+        if systems.setdefault(table.system, system) != system:
+            raise UsageError(
+                f"{path.name}: the description of {table.system} is not that of the files beside it; "
+                "write the same in all of them"
+            )
+        tables[table.name] = table
     if not tables:
         raise UsageError(f"no source YAML under {dbt_dir}/models/staging")
     return Contract(tables)
+
+
+def _read(path: Path) -> tuple[str, Table]:
+    """Return the description of the system and the table of a file, which is named after them."""
+    document = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)
+    try:
+        (source,) = document["sources"]
+        (raw,) = source["tables"]
+        said = (source["name"], raw["name"], source["schema"])
+        description = str(source["description"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{path.name}: {error} is missing or wrong: a file holds one source with one table"
+        ) from error
+    if said != (path.parent.name, path.stem, RAW):
+        raise UsageError(
+            f"{path.name}: it tells of {said[0]}.{said[1]} in the schema {said[2]}; the file "
+            f"{path.parent.name}/{path.name} is for {path.parent.name}.{path.stem} in {RAW}"
+        )
+    return description, _table(path.parent.name, raw, path)
 
 
 def _table(system: str, raw: dict[str, Any], path: Path) -> Table:

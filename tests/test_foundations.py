@@ -80,20 +80,29 @@ def test_every_contract_table_has_a_key_and_clocks():
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("file", "old", "new", "message"),
     [
-        ("load_cursor: updated_at", "load_cursor: updated", "names the column updated"),
-        ("data_type: boolean", "data_type: bool", "type bool is not one of"),
-        ("pii: vault", "pii: safe", "pii safe is not one of"),
+        ("customer.yml", "load_cursor: updated_at", "load_cursor: updated", "the column updated"),
+        ("customer.yml", "data_type: boolean", "data_type: bool", "type bool is not one of"),
+        ("party_individual.yml", "pii: vault", "pii: safe", "pii safe is not one of"),
+        ("customer.yml", "- name: customer\n", "- name: client\n", "is for crm.customer in raw"),
+        ("customer.yml", "schema: raw", "schema: core", "is for crm.customer in raw"),
+        ("customer.yml", "    schema: raw\n", "", "'schema' is missing"),
+        (
+            "customer.yml",
+            "Customer relationship",
+            "Client",
+            "the description of crm is not that of",
+        ),
     ],
 )
-def test_a_broken_contract_is_refused_with_its_place(tmp_path: Path, old, new, message):
+def test_a_broken_contract_is_refused_with_its_place(tmp_path: Path, file, old, new, message):
     folder = tmp_path / "models" / "staging"
     shutil.copytree(PROJECT_DIR / "dbt_project" / "models" / "staging" / "crm", folder / "crm")
-    path = folder / "crm" / "_crm__sources.yml"
+    path = folder / "crm" / file
     path.write_text(path.read_text().replace(old, new, 1))
 
-    with pytest.raises(UsageError, match=rf"_crm__sources.yml, table .*{message}"):
+    with pytest.raises(UsageError, match=rf"{file}.*{message}"):
         load_contract(tmp_path)
 
 
