@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from keepline import room, store
-from keepline.commands import backfill, operate, quarantine, read, stages, status
+from keepline.commands import backfill, generate, operate, quarantine, read, stages, status
 from keepline.errors import EXIT_CODES, KeeplineError, OutOfRoomError, UsageError
 from keepline.progress import err
 from keepline.settings import HOME, Settings
@@ -48,6 +48,7 @@ status.register(app)
 backfill.register(app)
 quarantine.register(app)
 operate.register(app)
+generate.register(app)
 
 
 def main() -> None:

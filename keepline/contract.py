@@ -16,7 +16,8 @@ import yaml
 from keepline.errors import UsageError
 
 PII_KINDS = ("pseudonym", "masked", "vault")
-TYPES = ("text", "integer", "bigint", "decimal(18,2)", "date", "timestamp", "boolean")
+MONEY = "decimal(18,2)"
+TYPES = ("text", "integer", "bigint", MONEY, "date", "timestamp", "boolean")
 FORMATS = ("msisdn", "cn_id")
 EVENT_DATE = "event_date"
 LOAD_DATE = "load_date"
@@ -80,6 +81,18 @@ class Column:
     format: str | None = None
     format_if: Choice | None = None
 
+    @property
+    def is_money(self) -> bool:
+        """Whether it is an amount, which staging turns into whole fen."""
+        return self.data_type == MONEY and (self.name == "amt" or self.name.endswith("_amt"))
+
+    @property
+    def staged_name(self) -> str:
+        """Its name in staging and behind it."""
+        if not self.is_money:
+            return self.name
+        return "amount_fen" if self.name == "amt" else self.name.removesuffix("amt") + "fen"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -123,6 +136,11 @@ class Table:
                 or column.pii == "pseudonym"
             )
         )
+
+    @property
+    def staging_model(self) -> str:
+        """The dbt model that reads it."""
+        return f"stg_{self.system}__{self.name}"
 
     @property
     def is_change_feed(self) -> bool:
