@@ -1,7 +1,8 @@
 """What follows from the contract and from the models' YAML, written into files: `keepline generate`.
 
 A source table is declared once, in its contract. Its staging model is written from there, and so are the
-contract's lock and the data dictionary. The files are committed, so that dbt and people read plain text;
+lists that the models read (which tables feed facts, what refers to what), the contract's lock and the
+data dictionary. The files are committed, so that dbt and people read plain text;
 a test compares them with what would be written now, and so refuses one that was changed by hand.
 """
 
@@ -12,13 +13,15 @@ import textwrap
 from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from keepline import contract_lock
-from keepline.contract import LOAD_DATE, Column, Contract, Table, load_contract
+from keepline.contract import EARLY_FACT, LOAD_DATE, SEEDS, Column, Contract, Table, load_contract
 from keepline.dictionary import dictionary
 
 MADE_BY = "Written by `keepline generate`"
-WIDTH = 97
+WIDTH, ENTRY_WIDTH = 97, 90
+Literal = Any
 
 
 def rendered(project_dir: Path, raised: Collection[str] = ()) -> dict[Path, str]:
@@ -37,6 +40,7 @@ def rendered(project_dir: Path, raised: Collection[str] = ()) -> dict[Path, str]
     locked = lock.read_text(encoding="utf-8") if lock.exists() else ""
     return {
         **_staging(dbt_dir, contract),
+        dbt_dir / "macros" / "core" / "contract_tables.sql": _contract_tables(contract),
         lock: contract_lock.renewed(contract, locked, raised),
         project_dir / "docs" / "dictionary.md": dictionary(dbt_dir),
     }
@@ -168,3 +172,116 @@ def _model_yaml(table: Table) -> str:
 def _quoted(text: str) -> str:
     """Return a text as YAML writes it between double quotes, which is as JSON does."""
     return json.dumps(text, ensure_ascii=False)
+
+
+# -- lists ---------------------------------------------------------------------------------------
+
+CONTRACT_TABLES = """\
+{{# {made_by} from the contracts: do not edit. #}}
+
+
+{{# The tables whose arrival is told by `mart_coverage`: system, contract table, staging model. #}}
+{covered}
+
+
+{{#
+    The tables whose rows become rows of a fact: contract table, staging model, and the
+    columns that say that two rows tell of the same thing.
+#}}
+{repeatable}
+
+
+{{#
+    The columns of contract tables that name something which a master or a reference table
+    has to know: contract table, staging model, and (column, reference).
+#}}
+{naming}
+
+
+{{# Who knows what: reference, model, its column, and whether the model is a dated feed. #}}
+{knowing}
+
+
+{{# The references whose unknown values are noted as EARLY_FACT: the master may yet arrive. #}}
+{early}
+
+
+{{# The masters that key lists are of: contract table, staging model, and its key. #}}
+{listed}
+"""
+
+
+def _contract_tables(contract: Contract) -> str:
+    """Return macros with the lists that the models read."""
+    tables = list(contract.values())
+    named = [column.references for table in tables for column in table.columns if column.references]
+    references = sorted(set(named), key=str)
+    masters = [contract[name] for name in contract.listed_masters]
+    naming = [
+        (table, [column for column in table.columns if column.references]) for table in tables
+    ]
+    return CONTRACT_TABLES.format(
+        made_by=MADE_BY,
+        covered=_macro(
+            "covered_tables",
+            [(t.system, t.name, t.staging_model) for t in tables if t.is_covered],
+        ),
+        repeatable=_macro(
+            "repeatable_tables",
+            [
+                (t.name, t.staging_model, list(t.key))
+                for t in tables
+                if t.feeds is not None and t.feeds.is_fact
+            ],
+        ),
+        naming=_macro(
+            "naming_columns",
+            [
+                (t.name, t.staging_model, [(c.name, str(c.references)) for c in columns])
+                for t, columns in naming
+                if columns
+            ],
+        ),
+        knowing=_macro(
+            "knowing_models",
+            [(str(r), r.model, r.column, r.system != SEEDS) for r in references],
+        ),
+        early=_macro(
+            "early_fact_references",
+            [
+                str(r)
+                for r in references
+                if r.system != SEEDS and contract[r.table].when_unknown == EARLY_FACT
+            ],
+        ),
+        listed=_macro(
+            "listed_masters", [(t.name, t.staging_model, t.identity[0]) for t in masters]
+        ),
+    )
+
+
+def _macro(name: str, entries: Iterable[Literal]) -> str:
+    lines = "".join(f"        {line}\n" for entry in entries for line in _entry(entry))
+    return f"{{% macro {name}() -%}}\n    {{{{ return([\n{lines}    ]) }}}}\n{{%- endmacro %}}"
+
+
+def _entry(entry: Literal) -> Iterator[str]:
+    """Return an entry of a list in Jinja, on one line or, when it is long, with a line for each pair."""
+    whole = f"{_literal(entry)},"
+    if len(whole) <= ENTRY_WIDTH or isinstance(entry, str):
+        yield whole
+        return
+    *first, pairs = entry
+    yield f"({', '.join(map(_literal, first))}, ["
+    yield from (f"    {_literal(pair)}," for pair in pairs)
+    yield "]),"
+
+
+def _literal(value: Literal) -> str:
+    """Return a value as Jinja writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"'{value}'"
+    inner = ", ".join(_literal(one) for one in value)
+    return f"[{inner}]" if isinstance(value, list) else f"({inner})"
