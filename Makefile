@@ -18,7 +18,7 @@ export GX_ANALYTICS_ENABLED := false
 export SCARF_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-spark run test test-spark test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-said bench-kindness wheel dictionary lock stop clean
+.PHONY: help setup setup-dev setup-spark run test test-spark test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-said bench-kindness wheel generate lock stop clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,8 +106,8 @@ wheel: $(VENV)/.run-ready ## Build dist/keepline-*.whl, which needs no checkout
 	@$(BIN)/pip wheel -q --no-deps --no-build-isolation --wheel-dir dist .
 	@rm -rf build
 
-dictionary: $(VENV)/.run-ready ## Write docs/dictionary.md from the models' YAML
-	@$(BIN)/python -m keepline.dictionary
+generate: $(VENV)/.run-ready ## Write staging models, the contract's lock and the dictionary from their YAML
+	@$(BIN)/keepline generate
 
 lock: ## Resolve requirements*.in again (needs uv)
 	@uv pip compile requirements.in -o requirements.lock --python-version 3.11 --generate-hashes \

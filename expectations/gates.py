@@ -10,10 +10,14 @@ from typing import Any
 
 import yaml
 
+from keepline.contract import VOLUMES, Table
 from keepline.errors import CheckCrashedError
 
 FOLDER = Path(__file__).parent
 SEVERITIES = ("critical", "warning", "info")
+# What `tables` may ask for: words of the contract, by the attribute of its tables.
+WORDS = {"volume": "volume", "base": "is_base", "every_day": "is_every_day"}
+ASKED = ({"base": True}, {"every_day": True}, *({"volume": volume} for volume in VOLUMES))
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Check:
     Attributes:
         name: unique within the gate.
         suite: what is expected.
-        tables: contract tables (gate `landed`), or the one published table (gate `leaving`).
+        tables: contract tables (gate `landed`), which may be none, or the one published table (gate
+            `leaving`).
         rows: for `leaving`: `new` looks at the parts that no audited release has shown, `all` at the
             whole release.
         query: for `leaving`: a profile, one row per thing to judge, instead of the table's rows.
@@ -70,12 +75,15 @@ class Check:
     profile: str = "batches"
 
 
-def load_gate(gate: str, folder: Path = FOLDER) -> list[Check]:
+def load_gate(
+    gate: str, folder: Path = FOLDER, contract: Mapping[str, Table] | None = None
+) -> list[Check]:
     """Read the checks of a gate.
 
     Args:
         gate: `landed` or `leaving`.
         folder: where gates.yml and suites/ are.
+        contract: tables of the contract, of which `landed` judges those that its checks ask for.
 
     Raises:
         CheckCrashedError: a file is missing or does not say what it must.
@@ -86,7 +94,7 @@ def load_gate(gate: str, folder: Path = FOLDER) -> list[Check]:
             Check(
                 name=raw["check"],
                 suite=load_suite(folder / "suites" / f"{raw['suite']}.json"),
-                tables=tuple(raw.get("tables") or [raw["table"]]),
+                tables=_tables(raw, contract or {}),
                 rows=raw.get("rows", "new"),
                 query=raw.get("query", ""),
                 profile=raw.get("profile", "batches"),
@@ -101,6 +109,21 @@ def load_gate(gate: str, folder: Path = FOLDER) -> list[Check]:
     if len(names) != len(set(names)):
         raise CheckCrashedError(f"{folder / 'gates.yml'}: two checks of {gate} have the same name")
     return checks
+
+
+def _tables(raw: Mapping[str, Any], contract: Mapping[str, Table]) -> tuple[str, ...]:
+    """Return the published table of a check, or the contract tables that have its word."""
+    if "table" in raw:
+        return (raw["table"],)
+    asked = raw["tables"]
+    if asked not in ASKED:
+        raise CheckCrashedError(
+            f"gates.yml, {raw['check']}: there are no tables {asked}; there are those of "
+            + ", ".join(str(one) for one in ASKED)
+        )
+    ((word, value),) = asked.items()
+    attribute = WORDS[word]
+    return tuple(name for name, table in contract.items() if getattr(table, attribute) == value)
 
 
 def load_suite(path: Path) -> Suite:

@@ -13,7 +13,16 @@ from pathlib import Path
 import typer
 
 from keepline import room, store
-from keepline.commands import backfill, operate, quarantine, read, stages, status
+from keepline.commands import (
+    backfill,
+    contract,
+    generate,
+    operate,
+    quarantine,
+    read,
+    stages,
+    status,
+)
 from keepline.errors import EXIT_CODES, KeeplineError, OutOfRoomError, UsageError
 from keepline.progress import err
 from keepline.settings import HOME, Settings
@@ -48,6 +57,8 @@ status.register(app)
 backfill.register(app)
 quarantine.register(app)
 operate.register(app)
+generate.register(app)
+contract.register(app)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """What others rely on in the contract, kept in a file with a version per table: a change is a decision.
 
-    python -m keepline.contract_lock                    writes dbt_project/contract.lock.yml
-    python -m keepline.contract_lock --raise bill       ... and raises the version of the table `bill`
+    keepline generate                    writes dbt_project/contract.lock.yml
+    keepline generate --raise bill       ... and raises the version of the table `bill`
 
 A column that is new and nullable breaks nobody; everything else needs a new version, so that those who
 deliver the table and those who read it can be told. A test compares the file with the contract.
@@ -9,19 +9,16 @@ deliver the table and those who read it can be told. A test compares the file wi
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import yaml
 
-from keepline.contract import Contract, Table, load_contract
+from keepline.contract import Contract, Table
 from keepline.errors import UsageError
-from keepline.settings import PROJECT_DIR
 
 LOCK = "contract.lock.yml"
-HEAD = "# Written by `python -m keepline.contract_lock`: what others rely on, and its versions.\n"
+HEAD = "# Written by `keepline generate`: what others rely on, and its versions.\n"
 
 
 def breaches(contract: Contract, locked: str) -> list[str]:
@@ -34,7 +31,7 @@ def breaches(contract: Contract, locked: str) -> list[str]:
     before = yaml.safe_load(locked) or {}
     return [
         f"table {name}: {change}. Raise its version, tell who delivers and who reads it, and commit the "
-        f"lock: python -m keepline.contract_lock --raise {name}"
+        f"lock: keepline generate --raise {name}"
         for name in before
         for change in _broken(before[name], contract.tables.get(name))
     ]
@@ -54,6 +51,27 @@ def written(contract: Contract, locked: str, raised: Collection[str] = ()) -> st
         version = before.get(name, {}).get("version", 1) + (name in raised)
         tables[name] = {"version": version, **_promise(table)}
     return HEAD + yaml.safe_dump(tables, sort_keys=False, allow_unicode=True, width=120)
+
+
+def renewed(contract: Contract, locked: str, raised: Collection[str] = ()) -> str:
+    """Return the lock's new text, unless a table breaks a promise without a new version.
+
+    Args:
+        contract: as it is now.
+        locked: text of the lock file, or nothing.
+        raised: tables that get a new version; one that is gone leaves the lock.
+
+    Raises:
+        UsageError: a promise is broken, or a table to raise is not known.
+    """
+    before = yaml.safe_load(locked) or {}
+    unknown = sorted(set(raised) - set(contract) - set(before))
+    if unknown:
+        raise UsageError(f"the contract has no table {', '.join(unknown)}")
+    kept = {name: table for name, table in before.items() if name not in raised}
+    if wrong := breaches(contract, yaml.safe_dump(kept)):
+        raise UsageError("; ".join(wrong))
+    return written(contract, locked, raised)
 
 
 def _promise(table: Table) -> dict[str, Any]:
@@ -88,30 +106,3 @@ def _broken(before: Mapping[str, Any], table: Table | None) -> Iterator[str]:
     for name, words in now["columns"].items():
         if name not in before["columns"] and "nullable" not in words:
             yield f"the column {name} is new and must have a value"
-
-
-def main() -> int:
-    """Write the lock, unless a table breaks a promise without a new version."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--raise", dest="raised", action="append", default=[], metavar="TABLE")
-    raised = parser.parse_args().raised
-    dbt_dir = PROJECT_DIR / "dbt_project"
-    path = dbt_dir / LOCK
-    locked = path.read_text(encoding="utf-8") if path.exists() else ""
-    contract = load_contract(dbt_dir)
-    unknown = sorted(set(raised) - set(contract))
-    if unknown:
-        raise UsageError(f"the contract has no table {', '.join(unknown)}")
-    kept = {
-        name: table for name, table in (yaml.safe_load(locked) or {}).items() if name not in raised
-    }
-    wrong = breaches(contract, yaml.safe_dump(kept))
-    if wrong:
-        sys.stderr.write("\n".join(wrong) + "\n")
-        return UsageError.exit_code
-    path.write_text(written(contract, locked, raised), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,11 +1,7 @@
-"""The data dictionary: docs/dictionary.md, written from the YAML beside the models.
-
-Run `make dictionary` after a change of a description; a test fails when the file is not current.
-"""
+"""The data dictionary: docs/dictionary.md, written from the YAML beside the models."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +9,11 @@ from typing import Any
 import yaml
 
 from keepline.release.published import is_personal
-from keepline.settings import PROJECT_DIR
 
-TARGET = PROJECT_DIR / "docs" / "dictionary.md"
-HEAD = """# Data dictionary
+HEAD = """<!-- Written by `keepline generate` from the YAML beside the models: do not edit. -->
+# Data dictionary
 
-Written by `make dictionary` from the YAML beside the models: do not edit. Readers find marts in the
+Readers find marts in the
 schema `mart` and the star schema in `star`; every view ends with `release_id`, the release it shows,
 `release_business_date`, the business day whose end that describes, and `release_age_days`, by how
 many business days that is behind (0 is fresh; docs/definitions.md).
@@ -45,7 +40,7 @@ def _published(folder: Path) -> Iterator[dict[str, Any]]:
     models = [
         model
         for path in sorted(folder.rglob("_*__models.yml"))
-        for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", [])
+        for model in yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader).get("models", [])
         if "publish" in model.get("config", {}).get("meta", {})
     ]
     yield from sorted(models, key=lambda model: str(model["name"]))
@@ -71,8 +66,3 @@ def _section(schema: str, model: dict[str, Any]) -> Iterator[str]:
 
 def _line(text: str) -> str:
     return " ".join(text.split())
-
-
-if __name__ == "__main__":
-    TARGET.write_text(dictionary(PROJECT_DIR / "dbt_project"), encoding="utf-8")
-    sys.stdout.write(f"{TARGET} is current\n")

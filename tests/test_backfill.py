@@ -150,7 +150,7 @@ def test_set_aside_rows_arrive_on_their_days_when_the_rule_is_mended(
     # when the contract is mended and the rows are released
     mended = tmp_path / "dbt_project"
     shutil.copytree(settings.dbt_dir, mended)
-    path = mended / "models" / "staging" / "med" / "_med__sources.yml"
+    path = mended / "models" / "staging" / "med" / "cdr_voice.yml"
     path.write_text(
         path.read_text().replace("[completed, dropped,", f"[completed, {STRANGE}, dropped,")
     )

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from keepline.dictionary import TARGET, dictionary
+from keepline.dictionary import dictionary
 from keepline.settings import PROJECT_DIR
-
-
-def test_the_dictionary_is_current():
-    assert TARGET.read_text(encoding="utf-8") == dictionary(PROJECT_DIR / "dbt_project"), (
-        "run `make dictionary`"
-    )
 
 
 def test_it_names_the_table_that_marketing_pulls():

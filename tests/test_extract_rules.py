@@ -183,7 +183,7 @@ def test_a_table_may_have_a_limit_of_its_own_and_it_counts_by_load_date(
 ):
     staging = tmp_path / "dbt" / "models" / "staging"
     shutil.copytree(extraction.settings.dbt_dir / "models" / "staging", staging)
-    contract = staging / "med" / "_med__sources.yml"
+    contract = staging / "med" / "cdr_voice.yml"
     word = "            event_cursor: start_at\n"
     limit = "            quarantine_limit: {share: 0.5, rows: 2}\n"
     contract.write_text(contract.read_text().replace(word, word + limit))
@@ -213,7 +213,7 @@ def test_a_table_may_have_a_limit_of_its_own_and_it_counts_by_load_date(
 def test_a_word_that_the_contract_does_not_know_is_named(extraction, tmp_path, word, message):
     staging = tmp_path / "models" / "staging"
     shutil.copytree(extraction.settings.dbt_dir / "models" / "staging", staging)
-    contract = staging / "crm" / "_crm__sources.yml"
+    contract = staging / "crm" / "party_individual.yml"
     said = r"(?<=pii: pseudonym, )format: cn_id, format_if: {.*?}"
     contract.write_text(re.sub(said, lambda _: word, contract.read_text()))
 

@@ -80,20 +80,55 @@ def test_every_contract_table_has_a_key_and_clocks():
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("file", "old", "new", "message"),
     [
-        ("load_cursor: updated_at", "load_cursor: updated", "names the column updated"),
-        ("data_type: boolean", "data_type: bool", "type bool is not one of"),
-        ("pii: vault", "pii: safe", "pii safe is not one of"),
+        ("customer.yml", "load_cursor: updated_at", "load_cursor: updated", "the column updated"),
+        ("customer.yml", "data_type: boolean", "data_type: bool", "type bool is not one of"),
+        ("party_individual.yml", "pii: vault", "pii: safe", "pii safe is not one of"),
+        ("customer.yml", "- name: customer\n", "- name: client\n", "is for crm.customer in raw"),
+        ("customer.yml", "schema: raw", "schema: core", "is for crm.customer in raw"),
+        ("customer.yml", "    schema: raw\n", "", "'schema' is missing"),
+        (
+            "customer.yml",
+            "Customer relationship",
+            "Client",
+            "the description of crm is not that of",
+        ),
+        ("customer.yml", "feeds: dim_customer", "", "'feeds' is missing"),
+        ("customer.yml", "volume: changes", "", "'volume' is missing"),
+        ("customer.yml", "feeds: dim_customer", "feeds: customer", "neither a fact"),
+        ("customer.yml", "feeds: dim_customer", "feeds: {name: x}", "missing or wrong"),
+        ("customer.yml", "volume: changes", "volume: change", "volume change is not one of"),
+        ("customer.yml", "EARLY_FACT", "EARLY", "when_unknown EARLY is not one of"),
+        ("customer.yml", "every_day:", "everyday:", "everyday: no such word"),
+        ("customer.yml", "references: ", "refers: ", "column province_code: refers: no such word"),
+        ("customer.yml", "references: ref.", "references: ", "is not <system>.<table>.<column>"),
+        ("customer.yml", "ref.geography", "crm.geography", "which is not in the contract"),
+        ("payment.yml", "{references: crm.billing_account.account_id}", "{}", "write `references"),
+        (
+            "subscription_offering.yml",
+            "fct_offering_holding",
+            "dim_x",
+            "its key must be one column",
+        ),
+        (
+            "interaction.yml",
+            "{codes: [in, out]",
+            "{total: true, codes: [in, out]",
+            "a text adds up",
+        ),
+        ("source_key.yml", "[customer,", "[customers,", "has customers among the codes"),
     ],
 )
-def test_a_broken_contract_is_refused_with_its_place(tmp_path: Path, old, new, message):
+def test_a_broken_contract_is_refused_with_its_place(tmp_path: Path, file, old, new, message):
     folder = tmp_path / "models" / "staging"
-    shutil.copytree(PROJECT_DIR / "dbt_project" / "models" / "staging" / "crm", folder / "crm")
-    path = folder / "crm" / "_crm__sources.yml"
-    path.write_text(path.read_text().replace(old, new, 1))
+    shutil.copytree(PROJECT_DIR / "dbt_project" / "models" / "staging", folder)
+    (path,) = folder.glob(f"*/{file}")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
 
-    with pytest.raises(UsageError, match=rf"_crm__sources.yml, table .*{message}"):
+    with pytest.raises(UsageError, match=rf"({file}|key list).*{message}"):
         load_contract(tmp_path)
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 from landing_days import LAST, ROWS, Landing
 
 from expectations import runner
-from keepline.contract import Contract, load_contract
+from expectations.gates import load_gate
+from keepline.contract import VOLUMES, Contract, load_contract
 from keepline.errors import BadDataError, CheckCrashedError
 from keepline.settings import PROJECT_DIR
 from keepline.window import Window
@@ -193,16 +195,26 @@ def test_a_manifest_that_cannot_be_read_is_named(landing):
         landing.run()
 
 
-def test_a_table_that_the_contract_does_not_have_is_a_crash(landing, tmp_path):
+@pytest.mark.parametrize("asked", ["[cdr_voice]", "{volume: usages}", "{column: x}", "all"])
+def test_tables_that_the_contract_has_no_word_for_are_a_crash(landing, tmp_path, asked):
     folder = tmp_path / "gates"
     folder.mkdir()
     (folder / "suites").symlink_to(Path(runner.__file__).parent / "suites")
     (folder / "gates.yml").write_text(
-        "landed: [{check: x, suite: landed_events, tables: [cdr_smoke]}]\n"
+        f"landed: [{{check: x, suite: landed_events, tables: {asked}}}]\n"
     )
 
-    with pytest.raises(CheckCrashedError, match="cdr_smoke: no such contract table"):
+    with pytest.raises(CheckCrashedError, match=r"there are no tables .*those of {'base': True}"):
         runner.run_landed(landing.settings, landing.contract, Window.day(LAST), folder)
+
+
+def test_every_volume_but_that_of_references_has_a_check():
+    any_table = load_contract(PROJECT_DIR / "dbt_project")["bill"]
+    contract = {volume: replace(any_table, volume=volume) for volume in VOLUMES}
+
+    judged = {name for check in load_gate("landed", contract=contract) for name in check.tables}
+
+    assert judged == set(VOLUMES) - {"reference"}
 
 
 def test_an_installed_spark_does_not_end_the_process_that_checks(tmp_path):

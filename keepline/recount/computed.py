@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from keepline.compute import compute_for
-from keepline.contract import LOAD_DATE, Contract, Table
+from keepline.contract import LOAD_DATE, Column, Contract, Table
 from keepline.landed_files import unrecorded
 from keepline.ops import LandedBatch
 from keepline.recount.landed import CONTENT, Landed, figures_sql, named
@@ -20,6 +20,8 @@ from keepline.window import Window
 
 Figured = dict[date, dict[str, int]]
 SET_ASIDE, LEFT_OUT = "core.set_aside", "DUP_EARLIER"
+# Facts that are made of other facts.
+DERIVED = ("fct_activity_daily", "fct_churn_event", "fct_subscription_month")
 
 
 @dataclass(frozen=True)
@@ -42,70 +44,33 @@ class Flow:
     counted: str = ""
 
 
-def _fen(**columns: str) -> dict[str, str]:
-    return {name: f"{column} * 100" for name, column in columns.items()}
+def flows(contract: Contract) -> list[Flow]:
+    """Return every fact that carries rows of one load date as they came, by the contract's `feeds`."""
+    return [
+        Flow(
+            feed.model,
+            table.name,
+            {
+                **{column.staged_name: _smallest_unit(column) for column in table.totals},
+                **feed.totals,
+            },
+            feed.only,
+            feed.counted,
+        )
+        for table in contract.values()
+        if (feed := table.feeds) and feed.is_fact
+    ]
 
 
-# Every fact that carries rows of one load date as they came. What is derived from facts is not here.
-FLOWS = (
-    Flow(
-        "fct_usage_daily",
-        "cdr_voice",
-        {
-            "duration_s": "duration_s",
-            "volume_bytes": "0",
-            "connected_cnt": "(status in ('completed', 'dropped'))::int",
-            "dropped_cnt": "(status = 'dropped')::int",
-            "long_distance_s": "case when call_type = 'long_distance' then duration_s else 0 end",
-            **_fen(charge_fen="charge_amt"),
-        },
-        "usage_type = 'voice'",
-        "record_cnt",
-    ),
-    Flow(
-        "fct_usage_daily",
-        "cdr_sms",
-        {
-            "duration_s": "0",
-            "volume_bytes": "0",
-            "connected_cnt": "1",
-            **_fen(charge_fen="charge_amt"),
-        },
-        "usage_type = 'sms'",
-        "record_cnt",
-    ),
-    Flow(
-        "fct_usage_daily",
-        "cdr_data",
-        {
-            "duration_s": "0",
-            "volume_bytes": "bytes_up + bytes_down",
-            "connected_cnt": "(bytes_up + bytes_down > 0)::int",
-            **_fen(charge_fen="charge_amt"),
-        },
-        "usage_type = 'data'",
-        "record_cnt",
-    ),
-    Flow("fct_bill", "bill", _fen(amount_due_fen="amount_due_amt", remaining_fen="remaining_amt")),
-    Flow("fct_bill_line", "bill_line", _fen(tax_excl_fen="tax_excl_amt", tax_fen="tax_amt")),
-    Flow("fct_payment", "payment", _fen(amount_fen="amt")),
-    Flow("fct_recharge", "recharge", _fen(face_fen="face_amt", paid_fen="paid_amt")),
-    Flow("fct_interaction", "interaction", {"queue_s": "queue_s", "csat_score": "csat_score"}),
-    Flow("fct_case", "trouble_ticket", {"reopened_cnt": "reopened_cnt"}),
-    Flow("fct_port_request", "np_port", {}),
-    Flow("fct_offering_holding", "subscription_offering", _fen(subsidy_fen="subsidy_amt")),
-    Flow("fct_subscription_status_event", "subscription_status_event", {}),
-)
-# Dimensions by the master that tells of their keys: none of these may be forgotten.
-KEYS = {
-    "dim_customer": ("customer", "customer_id"),
-    "dim_account": ("billing_account", "account_id"),
-    "dim_subscription": ("subscription", "subscription_id"),
-    "dim_product_offering": ("product_offering", "offering_id"),
-    "dim_dealer": ("dealer", "dealer_id"),
-}
-# Facts that are made of other facts.
-DERIVED = ("fct_activity_daily", "fct_churn_event", "fct_subscription_month")
+def _smallest_unit(column: Column) -> str:
+    return f"{column.name} * 100" if column.is_money else column.name
+
+
+def _dimensions(contract: Contract) -> Iterator[tuple[str, str, str]]:
+    """Return dimension, master and key of what may not be forgotten."""
+    for table in contract.values():
+        if table.feeds and not table.feeds.is_fact:
+            yield table.feeds.model, table.name, table.identity[0]
 
 
 def recount_compute(
@@ -209,9 +174,8 @@ def _recount_facts(
     hop: Hop,
 ) -> None:
     counted = left_out = 0
-    for flow in FLOWS:
-        if flow.table not in contract:
-            continue
+    carried = flows(contract)
+    for flow in carried:
         table = contract[flow.table]
         aside = _left_out(duck, table, flow, landed)
         expected = _expected(duck, table, flow, landed, aside)
@@ -227,9 +191,9 @@ def _recount_facts(
             if told:
                 again = f"keepline build --layer core {over(day)}"
                 hop.differences.append(Difference(hop.name, flow.fact, day, told, again))
-    for dimension, (master, key) in KEYS.items():
+    for dimension, master, key in _dimensions(contract):
         _look_for_keys(duck, dimension, master, key, landed, hop)
-    hop.told = f"{counted:,} rows of {len(FLOWS)} tables carried" + (
+    hop.told = f"{counted:,} rows of {len(carried)} tables carried" + (
         f", {left_out:,} left out as known from an earlier day" if left_out else ""
     )
 

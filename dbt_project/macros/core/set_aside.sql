@@ -3,32 +3,8 @@
     used again. `set_aside` writes it down, facts and dimensions read it. Everything is
     judged with what was known on the row's own load date, so that the order in which
     windows are built does not matter once the days after a changed one are built again.
+    Which tables and columns that concerns follows from the contract: contract_tables.sql.
 #}
-
-
-{#
-    The tables whose rows become rows of a fact: contract table, staging model, and the
-    columns that say that two rows tell of the same thing.
-#}
-{% macro repeatable_tables() -%}
-    {{ return([
-        ('cdr_voice', 'stg_med__cdr_voice', ['usage_id']),
-        ('cdr_sms', 'stg_med__cdr_sms', ['usage_id']),
-        ('cdr_data', 'stg_med__cdr_data', ['usage_id']),
-        ('bill', 'stg_bil__bill', ['bill_id', 'updated_at']),
-        ('bill_line', 'stg_bil__bill_line', ['bill_id', 'line_no']),
-        ('payment', 'stg_bil__payment', ['payment_id']),
-        ('recharge', 'stg_ocs__recharge', ['recharge_id']),
-        ('interaction', 'stg_cc__interaction', ['interaction_id']),
-        ('trouble_ticket', 'stg_cc__trouble_ticket', ['ticket_id', 'updated_at']),
-        ('np_port', 'stg_npd__np_port', ['port_id', 'updated_at']),
-        ('subscription_status_event', 'stg_bss__subscription_status_event', ['event_id']),
-        (
-            'subscription_offering', 'stg_bss__subscription_offering',
-            ['subscription_id', 'offering_id', 'start_at', 'updated_at'],
-        ),
-    ]) }}
-{%- endmacro %}
 
 
 {# The key of a row as one text, its parts joined by '|'. #}
@@ -39,64 +15,6 @@
         {%- if not loop.last -%}{%- do parts.append("'|'") -%}{%- endif -%}
     {%- endfor -%}
     {%- if parts | length == 1 -%}{{ parts[0] }}{%- else -%}{{ dbt.concat(parts) }}{%- endif -%}
-{%- endmacro %}
-
-
-{#
-    The columns of contract tables that name something which a master or a reference table
-    has to know: contract table, staging model, and (column, reference).
-#}
-{% macro naming_columns() -%}
-    {{ return([
-        ('cdr_voice', 'stg_med__cdr_voice', [('subscription_id', 'subscription_id')]),
-        ('cdr_sms', 'stg_med__cdr_sms', [('subscription_id', 'subscription_id')]),
-        ('cdr_data', 'stg_med__cdr_data', [('subscription_id', 'subscription_id')]),
-        ('recharge', 'stg_ocs__recharge', [
-            ('subscription_id', 'subscription_id'), ('channel_code', 'channel_code'),
-        ]),
-        ('interaction', 'stg_cc__interaction', [
-            ('subscription_id', 'subscription_id'), ('channel_code', 'channel_code'),
-            ('served_province', 'province_code'),
-        ]),
-        ('trouble_ticket', 'stg_cc__trouble_ticket', [('subscription_id', 'subscription_id')]),
-        ('np_port', 'stg_npd__np_port', [('subscription_id', 'subscription_id')]),
-        ('bill', 'stg_bil__bill', [('account_id', 'account_id')]),
-        ('bill_line', 'stg_bil__bill_line', [
-            ('subscription_id', 'subscription_id'), ('offering_id', 'offering_id'),
-        ]),
-        ('payment', 'stg_bil__payment', [('account_id', 'account_id'), ('channel_code', 'channel_code')]),
-        (
-            'subscription_status_event', 'stg_bss__subscription_status_event',
-            [('subscription_id', 'subscription_id')],
-        ),
-        ('subscription_offering', 'stg_bss__subscription_offering', [
-            ('subscription_id', 'subscription_id'), ('offering_id', 'offering_id'),
-        ]),
-        ('subscription', 'stg_bss__subscription', [
-            ('customer_id', 'customer_id'), ('account_id', 'account_id'),
-            ('offering_id', 'offering_id'), ('brand_code', 'brand_code'),
-            ('province_code', 'province_code'), ('dealer_id', 'dealer_id'),
-            ('activation_channel', 'channel_code'), ('termination_reason_code', 'reason_code'),
-        ]),
-        ('billing_account', 'stg_crm__billing_account', [('customer_id', 'customer_id')]),
-        ('customer', 'stg_crm__customer', [('province_code', 'province_code')]),
-    ]) }}
-{%- endmacro %}
-
-
-{# Who knows what: reference, model, its column, and whether the model is a dated feed. #}
-{% macro knowing_models() -%}
-    {{ return([
-        ('subscription_id', 'stg_bss__subscription', 'subscription_id', true),
-        ('customer_id', 'stg_crm__customer', 'customer_id', true),
-        ('account_id', 'stg_crm__billing_account', 'account_id', true),
-        ('offering_id', 'stg_bss__product_offering', 'offering_id', true),
-        ('brand_code', 'stg_ref__brand', 'brand_code', true),
-        ('province_code', 'stg_ref__geography', 'province_code', true),
-        ('dealer_id', 'stg_chn__dealer', 'dealer_id', true),
-        ('channel_code', 'channel', 'channel_code', false),
-        ('reason_code', 'churn_reason', 'reason_code', false),
-    ]) }}
 {%- endmacro %}
 
 

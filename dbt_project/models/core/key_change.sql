@@ -97,39 +97,19 @@ before_listed as (
 
 changes as (
 
-    select
-        'subscription' as table_name,
-        subscription_id as key_text,
-        updated_at,
-        load_date
+    {% for table, staged, key in listed_masters() %}
+        select
+            '{{ table }}' as table_name,
+            {{ key }} as key_text,
+            updated_at,
+            load_date
 
-    from {{ ref('stg_bss__subscription') }}
+        from {{ ref(staged) }}
 
-    where {{ in_window_and_before(var('key_list_days')) }}
+        where {{ in_window_and_before(var('key_list_days')) }}
 
-    union all
-
-    select
-        'customer' as table_name,
-        customer_id as key_text,
-        updated_at,
-        load_date
-
-    from {{ ref('stg_crm__customer') }}
-
-    where {{ in_window_and_before(var('key_list_days')) }}
-
-    union all
-
-    select
-        'billing_account' as table_name,
-        account_id as key_text,
-        updated_at,
-        load_date
-
-    from {{ ref('stg_crm__billing_account') }}
-
-    where {{ in_window_and_before(var('key_list_days')) }}
+        {% if not loop.last %}union all{% endif %}
+    {% endfor %}
 
 ),
 

@@ -73,7 +73,12 @@ not_known as (
         named.load_date,
         named.row_cnt,
         case
-            when named.reference_name in ('subscription_id', 'customer_id', 'account_id')
+            when
+                named.reference_name in (
+                    {% for reference in early_fact_references() %}
+                        '{{ reference }}'{% if not loop.last %},{% endif %}
+                    {% endfor %}
+                )
                 then 'EARLY_FACT'
             else 'UNKNOWN_CODE'
         end as reason_code

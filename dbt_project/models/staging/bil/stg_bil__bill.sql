@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from bill.yml: do not edit.
 -- A bill; one row per change of its state.
 
 with

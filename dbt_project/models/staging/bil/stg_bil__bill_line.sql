@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from bill_line.yml: do not edit.
 -- A line of a bill: one charge of one subscription.
 
 with

@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from payment.yml: do not edit.
 -- A payment to an account.
 
 with

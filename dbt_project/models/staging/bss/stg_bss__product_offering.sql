@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from product_offering.yml: do not edit.
 -- The catalogue; one row per change.
 
 with

@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from subscription.yml: do not edit.
 -- A line in service or once in service; one row per change. The unit of churn.
 
 with

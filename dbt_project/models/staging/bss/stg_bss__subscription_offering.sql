@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from subscription_offering.yml: do not edit.
 -- A product offering held by a subscription for a time; one row per change.
 
 with

@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from subscription_status_event.yml: do not edit.
 -- A change of a subscription's state.
 
 with

@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from interaction.yml: do not edit.
 -- A contact between a subscriber and the operator.
 
 with

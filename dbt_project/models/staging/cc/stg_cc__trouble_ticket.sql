@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from trouble_ticket.yml: do not edit.
 -- A complaint or fault from opening to close; one row per change.
 
 with

@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from dealer.yml: do not edit.
 -- A dealer; one row per change.
 
 with

@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from billing_account.yml: do not edit.
 -- Who pays; one row per change.
 
 with

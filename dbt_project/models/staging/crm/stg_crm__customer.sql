@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from customer.yml: do not edit.
 -- A party with an agreement; one row per change.
 
 with

@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from party_individual.yml: do not edit.
 -- A person as the CRM knows one; one row per change.
 
 with

@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from cdr_data.yml: do not edit.
 -- A data session.
 
 with

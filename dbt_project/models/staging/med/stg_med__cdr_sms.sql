@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from cdr_sms.yml: do not edit.
 -- A text message.
 
 with

@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from cdr_voice.yml: do not edit.
 -- A voice call.
 
 with

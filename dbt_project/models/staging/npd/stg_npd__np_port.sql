@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from np_port.yml: do not edit.
 -- A request to move a number; one row per change.
 
 with

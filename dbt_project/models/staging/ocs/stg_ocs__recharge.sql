@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from recharge.yml: do not edit.
 -- A top-up of a prepaid balance.
 
 with

@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from brand.yml: do not edit.
 -- Brands with their parents.
 
 with

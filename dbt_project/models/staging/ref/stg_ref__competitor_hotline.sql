@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from competitor_hotline.yml: do not edit.
 -- Service numbers of competitors.
 
 with

@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from geography.yml: do not edit.
 -- Counties with their city, province and region.
 
 with

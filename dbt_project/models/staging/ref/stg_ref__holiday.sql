@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from holiday.yml: do not edit.
 -- Public holidays, solar and lunar.
 
 with

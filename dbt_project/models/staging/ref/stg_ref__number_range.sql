@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from number_range.yml: do not edit.
 -- Which operator a number prefix was given to.
 
 with

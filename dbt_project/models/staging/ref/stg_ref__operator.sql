@@ -1,3 +1,4 @@
+-- Written by `keepline generate` from operator.yml: do not edit.
 -- Telecom operators, this one among them.
 
 with
