@@ -42,6 +42,13 @@ def test_outside_any_checkout_a_run_says_at_once_what_is_missing(keepline, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_was_installed_is_not_written_to(keepline, tmp_path):
+    done = run(keepline, tmp_path, "generate", KEEPLINE_HOME=str(tmp_path / "home"))
+
+    assert done.returncode == 64
+    assert "generate writes into a checkout" in done.stderr
+
+
 def test_everything_that_a_run_reads_is_in_the_wheel(keepline, tmp_path):
     python = keepline.parent / "python"
     files = (

@@ -9,7 +9,7 @@ import typer
 from keepline import generate
 from keepline.errors import UsageError
 from keepline.progress import out
-from keepline.settings import PROJECT_DIR
+from keepline.settings import PACKAGED, PROJECT_DIR
 
 
 def generate_files(
@@ -25,6 +25,10 @@ def generate_files(
 
     Example: keepline generate
     """
+    if PACKAGED:
+        raise UsageError(
+            "generate writes into a checkout, and this keepline was installed by pip: type it there"
+        )
     if not check:
         said = generate.write(PROJECT_DIR, raised or ())
         out.print("\n".join(said) or "every generated file is current", markup=False)
