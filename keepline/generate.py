@@ -2,12 +2,15 @@
 
 A source table is declared once, in its contract. Its staging model is written from there, and so are the
 lists that the models read (which tables feed facts, what refers to what), the contract's lock and the
-data dictionary. The files are committed, so that dbt and people read plain text;
-a test compares them with what would be written now, and so refuses one that was changed by hand.
+data dictionary. What a mart needs is said in the YAML beside it, and its seed is written from there. The
+files are committed, so that dbt and people read plain text; a test compares them with what would be
+written now, and so refuses one that was changed by hand.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import textwrap
 from collections.abc import Collection, Iterable, Iterator
@@ -15,9 +18,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from keepline import contract_lock
 from keepline.contract import EARLY_FACT, LOAD_DATE, SEEDS, Column, Contract, Table, load_contract
 from keepline.dictionary import dictionary
+from keepline.errors import UsageError
 
 MADE_BY = "Written by `keepline generate`"
 WIDTH, ENTRY_WIDTH = 97, 90
@@ -41,6 +47,7 @@ def rendered(project_dir: Path, raised: Collection[str] = ()) -> dict[Path, str]
     return {
         **_staging(dbt_dir, contract),
         dbt_dir / "macros" / "core" / "contract_tables.sql": _contract_tables(contract),
+        dbt_dir / "seeds" / "mart_need.csv": _mart_needs(dbt_dir, contract),
         lock: contract_lock.renewed(contract, locked, raised),
         project_dir / "docs" / "dictionary.md": dictionary(dbt_dir),
     }
@@ -285,3 +292,44 @@ def _literal(value: Literal) -> str:
         return f"'{value}'"
     inner = ", ".join(_literal(one) for one in value)
     return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+
+
+# -- what marts need -----------------------------------------------------------------------------
+
+NEED_COLUMNS = ("mart_name", "source_system", "contract_table", "is_required", "without_it")
+REQUIRED, USEFUL = "required", "useful"
+HOW_TO_NEED = (
+    "write `<system>.<table>: {required: <sentence>}` or `{useful: <sentence>}`, which says what the "
+    "mart cannot tell without it"
+)
+
+
+def _mart_needs(dbt_dir: Path, contract: Contract) -> str:
+    """Return which contract tables each published mart reads, as CSV, from the YAML beside the models.
+
+    Raises:
+        UsageError: a published mart does not say it, or names a table that no contract has.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(NEED_COLUMNS)
+    for path in sorted((dbt_dir / "models" / "marts").rglob("*__models.yml")):
+        for model in yaml.safe_load(path.read_text(encoding="utf-8"))["models"]:
+            meta = (model.get("config") or {}).get("meta") or {}
+            # The mart that tells of the others rests on whatever arrives.
+            if "publish" not in meta or model["name"] == "mart_coverage":
+                continue
+            where = f"{path.relative_to(dbt_dir)}, {model['name']}: meta.needs"
+            needs = meta.get("needs") or {}
+            if not needs:
+                raise UsageError(f"{where} is not there: {HOW_TO_NEED}")
+            for name, need in needs.items():
+                system, _, table = name.partition(".")
+                if table not in contract or contract[table].system != system:
+                    raise UsageError(f"{where} names {name}, and no contract has that table")
+                if not isinstance(need, dict) or {*need} not in ({REQUIRED}, {USEFUL}):
+                    raise UsageError(f"{where}, {name}: {HOW_TO_NEED}")
+                [(kind, without_it)] = need.items()
+                is_required = str(kind == REQUIRED).lower()
+                writer.writerow([model["name"], system, table, is_required, without_it])
+    return text.getvalue()

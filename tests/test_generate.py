@@ -41,7 +41,9 @@ def test_every_generated_file_is_current():
     files = generate.rendered(PROJECT_DIR)
 
     assert generate.differences(PROJECT_DIR, files) == {}, "keepline generate"
-    assert all(generate.MADE_BY in text.partition("\n")[0] for text in files.values())
+    # The first line of a CSV names its columns.
+    told = [text for path, text in files.items() if path.suffix != ".csv"]
+    assert all(generate.MADE_BY in text.partition("\n")[0] for text in told)
 
 
 def test_the_staging_models_are_all_generated():
@@ -60,6 +62,7 @@ def test_the_staging_models_are_all_generated():
         (STAGING / "bil" / "_bil__models.yml", "Account billed.", "Account."),
         (Path("dbt_project", "contract.lock.yml"), "paid_at: timestamp\n", "paid_at: date\n"),
         (Path("docs", "dictionary.md"), "Who is at risk", "Who leaves"),
+        (Path("dbt_project", "seeds", "mart_need.csv"), "Bills are not seen", "No bills"),
     ],
 )
 def test_a_generated_file_changed_by_hand_is_refused_and_written_anew(
@@ -104,13 +107,17 @@ def test_a_change_of_a_contract_comes_into_what_follows_from_it(project, check):
 
 def test_the_staging_model_of_a_contract_that_is_gone_goes_with_a_decision(project):
     (project / STAGING / "ocs" / "recharge.yml").unlink()
+    # What a mart says of it goes, too.
+    for path in (project / "dbt_project" / "models" / "marts").rglob("*__models.yml"):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if "ocs.recharge: {" not in line))
 
     with pytest.raises(UsageError, match=r"table recharge: it is gone.*--raise recharge"):
         generate.write(project)
     said = generate.write(project, ["recharge"])
 
     removed = [STAGING / "ocs" / "stg_ocs__recharge.sql", STAGING / "ocs" / "_ocs__models.yml"]
-    written = ["macros/core/contract_tables.sql", "contract.lock.yml"]
+    written = ["macros/core/contract_tables.sql", "seeds/mart_need.csv", "contract.lock.yml"]
     assert said == [
         *(f"wrote dbt_project/{name}" for name in written),
         *(f"removed {path}" for path in removed),
@@ -121,3 +128,26 @@ def test_the_staging_model_of_a_contract_that_is_gone_goes_with_a_decision(proje
 def test_a_version_is_raised_of_known_tables_alone(project):
     with pytest.raises(UsageError, match="the contract has no table recharges"):
         generate.write(project, ["recharges"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("        needs:\n", "        needed:\n", "meta.needs is not there: write"),
+        ("npd.np_port:", "npd.port:", "meta.needs names npd.port, and no contract has"),
+        ("npd.np_port:", "ocs.np_port:", "meta.needs names ocs.np_port, and no contract has"),
+        ("npd.np_port: {useful:", "npd.np_port: {nice:", "npd.np_port: write"),
+        ("npd.np_port: {useful:", "npd.np_port: {required: x, useful:", "npd.np_port: write"),
+    ],
+)
+def test_a_mart_says_what_it_needs(project, old, new, said):
+    movement = Path("dbt_project", "models", "marts", "movement", "_movement__models.yml")
+    change(project / movement, old, new)
+
+    with pytest.raises(UsageError) as refused:
+        generate.rendered(project)
+
+    assert f"{movement.relative_to('dbt_project')}, mart_subscriber_movement: " in str(
+        refused.value
+    )
+    assert said in str(refused.value)
