@@ -260,6 +260,18 @@ def last_stages(connection: Connection) -> list[StageRun]:
     ]
 
 
+def last_done(connection: Connection, verb: str) -> date | None:
+    """Return the last business day for which a stage was done, or None."""
+    found = connection.execute("select to_regclass('ops.stage_run')").fetchone()
+    if found is None or found[0] is None:
+        return None
+    row = connection.execute(
+        "select max(to_date) - 1 from ops.stage_run where verb = %s and status = 'done'", [verb]
+    ).fetchone()
+    last: date | None = row[0] if row else None
+    return last
+
+
 def record_models(connection: Connection, window: Window, runs: Sequence[ModelRun]) -> None:
     """Replace the results of these models for this window."""
     with connection.cursor() as cursor:

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
+import grimp
+import networkx
 import psycopg
 import pytest
 
@@ -174,3 +176,17 @@ def test_a_store_that_is_not_there_is_named_without_its_password(settings):
     with pytest.raises(SourceUnavailableError, match=r"127\.0\.0\.1:9") as caught:
         store.connect(gone)
     assert "s3cret" not in str(caught.value)
+
+
+def test_no_module_imports_itself_in_a_circle():
+    graph = grimp.build_graph(
+        "keepline", "models_ml", "expectations", exclude_type_checking_imports=True
+    )
+    imports = networkx.DiGraph(
+        (module, read)
+        for module in graph.modules
+        for read in graph.find_modules_directly_imported_by(module)
+    )
+
+    assert len(imports) > 150
+    assert [c for c in networkx.strongly_connected_components(imports) if len(c) > 1] == []

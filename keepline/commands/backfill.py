@@ -16,9 +16,10 @@ from typing import Annotated
 
 import typer
 
-from keepline import lease, store
+from keepline import lease, ops, store
 from keepline.commands import demo, modelling, pipeline
 from keepline.commands.context import DateOption, FromOption, ToOption, stage, window_of
+from keepline.commands.rebuild import rebuild
 from keepline.compute import compute_for
 from keepline.errors import BadDataError, UsageError
 from keepline.ops import Connection
@@ -127,7 +128,7 @@ def read_past(settings: Settings) -> Past:
     from keepline.screen import make
 
     with store.connect(settings) as connection:
-        last_built = last_done(connection, "build core")
+        last_built = ops.last_done(connection, "build core")
         published = None if last_built is None else _first_published(connection)
     if last_built is None:
         raise UsageError(
@@ -140,17 +141,6 @@ def read_past(settings: Settings) -> Past:
             "keepline rebuild"
         )
     return Past(last_built, published is not None)
-
-
-def last_done(connection: Connection, verb: str) -> date | None:
-    """Return the last business day for which a stage was done, or None."""
-    if store.scalar(connection, "select to_regclass('ops.stage_run')") is None:
-        return None
-    row = connection.execute(
-        "select max(to_date) - 1 from ops.stage_run where verb = %s and status = 'done'", [verb]
-    ).fetchone()
-    found: date | None = row[0] if row else None
-    return found
 
 
 def _first_published(connection: Connection) -> object:
@@ -246,8 +236,6 @@ def _rebuild() -> None:
 
     Example: keepline rebuild
     """
-    from keepline.commands.rebuild import rebuild
-
     rebuild(Settings.load())
 
 

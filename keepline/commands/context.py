@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import date
-from functools import partial, wraps
-from typing import Annotated, Concatenate, ParamSpec, TypeVar
+from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 
@@ -16,8 +15,7 @@ from keepline import lease, ops, room, store, watchdog
 from keepline.compute import compute_for
 from keepline.compute.base import ComputeDamagedError
 from keepline.errors import FencedError, KeeplineError, SourceUnavailableError, UsageError
-from keepline.parts import landed_window
-from keepline.progress import err, out
+from keepline.progress import out
 from keepline.settings import Settings, parse_date
 from keepline.window import Window
 
@@ -113,56 +111,6 @@ def stage(settings: Settings, verb: str, window: Window) -> Iterator[Clock]:
     note = f"  {run.message}" if run.message else ""
     moved = f"{run.rows:,} rows in " if run.rows else ""
     out.print(f"{verb:<9} {window}: {moved}{run.seconds:.1f} s{speed}{note}", markup=False)
-
-
-def mending(
-    settings: Settings,
-    verb: str,
-    work: Callable[[], Result],
-    prepare: Callable[[], object] | None = None,
-) -> Result:
-    """Do a verb's work; when it finds compute damaged, make that anew and do the work once more.
-
-    What compute holds is never the only copy, so that nobody need be called for it. A run that was killed
-    while DuckDB folded its log into the file can leave a block half written.
-
-    Args:
-        settings: where compute is.
-        verb: what to tell the person who looks on.
-        work: what the verb does; it may be done again.
-        prepare: what the work needs besides and a rebuild leaves out.
-
-    Raises:
-        KeeplineError: of the work; of the rebuild, when landing is not what is on record.
-    """
-    try:
-        return work()
-    except ComputeDamagedError as damaged:
-        if landed_window(settings) is None:
-            raise
-        err.print(
-            f"{verb:<9} {damaged.place} is damaged ({damaged.reason}). Nothing is lost: it is made anew "
-            f"from landing, then `{verb}` begins again",
-            markup=False,
-        )
-    from keepline.commands.rebuild import rebuild
-
-    rebuild(settings)
-    if prepare is not None:
-        prepare()
-    return work()
-
-
-def mends(
-    work: Callable[Concatenate[Settings, Given], Result],
-) -> Callable[Concatenate[Settings, Given], Result]:
-    """Let a function that does a verb's work mend compute; see `mending`."""
-
-    @wraps(work)
-    def mended(settings: Settings, /, *args: Given.args, **named: Given.kwargs) -> Result:
-        return mending(settings, work.__name__, partial(work, settings, *args, **named))
-
-    return mended
 
 
 def _watched(settings: Settings) -> AbstractContextManager[None]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import yaml
 
 from keepline import lease
 from keepline.build import build
-from keepline.commands.context import mending, mends, stage
+from keepline.commands.context import stage
+from keepline.commands.mending import mending, mends
+from keepline.commands.rebuild import SCORE_TABLE, score_columns
 from keepline.compute import Compute, compute_for
 from keepline.errors import BadDataError
 from keepline.failpoint import reach
@@ -34,7 +33,6 @@ LEAST_HISTORY_DAYS = 92
 HELD_OUT_DATES = 2
 # As a snapshot wants its rows, so that they need not be in memory to be sorted.
 IN_ORDER = "as_of_date, subscription_id"
-SCORE_TABLE = "ml.fct_churn_score"
 
 
 @mends
@@ -153,19 +151,6 @@ def _scorer(settings: Settings) -> Scorer | None:
     from keepline.commands.spark_scoring import SparkScorer
 
     return SparkScorer(settings)
-
-
-def score_columns(dbt_dir: Path) -> dict[str, str]:
-    """Return type by column of the score table, as dbt's source YAML declares it."""
-    path = dbt_dir / "models" / "features" / "_ml__sources.yml"
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    table = next(
-        table
-        for source in document["sources"]
-        for table in source["tables"]
-        if table["name"] == SCORE_TABLE.split(".")[1]
-    )
-    return {column["name"]: column["data_type"] for column in table["columns"]}
 
 
 def _training_dates(compute: Compute, day: date, label_days: int) -> list[date]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from keepline import lease, ops, store
 from keepline.commands import demo
-from keepline.commands.context import mends, stage
+from keepline.commands.context import stage
+from keepline.commands.mending import mends
 from keepline.compute import compute_for
 from keepline.contract import load_contract
 from keepline.errors import BadDataError, GateFailedError, UsageError

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
+import yaml
 from pydantic import SecretStr
 
 from keepline import home, lease, ops, store
 from keepline.build import build as build_layer
-from keepline.commands.backfill import ONE_DAY, last_done
 from keepline.commands.context import stage
-from keepline.commands.modelling import SCORE_TABLE, score_columns
 from keepline.compute import compute_for
 from keepline.contract import load_contract
 from keepline.errors import KeeplineError, UsageError
@@ -28,6 +27,9 @@ from keepline.parts import landed_window
 from keepline.progress import progress
 from keepline.settings import Settings
 from keepline.window import Window
+
+SCORE_TABLE = "ml.fct_churn_score"
+ONE_DAY = timedelta(days=1)
 
 SCORE_DATE = "score_date"
 
@@ -53,8 +55,8 @@ def rebuild(settings: Settings) -> None:
         with store.connect(settings) as connection:
             # All of it: the first days may be those that vanished.
             expect_recorded(settings.landing_dir, ops.landed_batches(connection), contract)
-            loaded = last_done(connection, "load") or landed.last_date
-            built = last_done(connection, "build core")
+            loaded = ops.last_done(connection, "load") or landed.last_date
+            built = ops.last_done(connection, "build core")
         days = 0
         try:
             apart = _apart(settings)
@@ -134,3 +136,16 @@ def _load_scores(apart: Settings) -> int:
         SCORE_TABLE, score_columns(apart.dbt_dir), list(files.values()), SCORE_DATE, list(files)
     )
     return len(files)
+
+
+def score_columns(dbt_dir: Path) -> dict[str, str]:
+    """Return type by column of the score table, as dbt's source YAML declares it."""
+    path = dbt_dir / "models" / "features" / "_ml__sources.yml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    table = next(
+        table
+        for source in document["sources"]
+        for table in source["tables"]
+        if table["name"] == SCORE_TABLE.split(".")[1]
+    )
+    return {column["name"]: column["data_type"] for column in table["columns"]}
