@@ -229,7 +229,7 @@ def _checked_file(
 ) -> SourceFile:
     path = inside(folder, name)
     if is_own_file(path, own):
-        raise BadFileError("BAD_PATH", "It is a file of keepline's own under another name.")
+        raise BadFileError("BAD_PATH", "It is a file of keepline's own.")
     if not path.is_file():
         raise BadFileError("MISSING_FILE", ask(day))
     stamp = _stamp(path)

@@ -1,4 +1,4 @@
-"""Keepline's own files, which nobody may deliver under another name."""
+"""Keepline's own files, which nobody may deliver, neither as they are called nor under another name."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ def own_folders(settings: Settings) -> list[Path]:
 
 
 def is_own_file(path: Path, own: Iterable[Path]) -> bool:
-    """Whether a file is one of keepline's own under another name, such as a hard link to a key file.
+    """Whether a file is one of keepline's own, also by a link to it, a hard one too.
 
     Args:
         path: the file.
         own: folders that hold keepline's own files.
     """
-    if not path.is_file() or path.stat().st_nlink == 1:
+    if not path.is_file():
         return False
-    files = (file for folder in own if folder.is_dir() for file in folder.iterdir())
+    folders = [folder for folder in own if folder.is_dir()]
+    if any(path.resolve().is_relative_to(folder.resolve()) for folder in folders):
+        return True
+    if path.stat().st_nlink == 1:
+        return False
+    files = (file for folder in folders for file in folder.iterdir())
     return any(path.samefile(file) for file in files if file.is_file())

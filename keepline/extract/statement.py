@@ -299,4 +299,4 @@ def _check_path(path: str, folders: Sequence[Path], own: Sequence[Path]) -> None
         if not any(each.resolve().is_relative_to(folder) for folder in folders):
             raise SelectError("it reads a link that leaves the folders of `files`")
         if is_own_file(each, own):
-            raise SelectError("it reads a file of keepline's own under another name")
+            raise SelectError("it reads a file of keepline's own")

@@ -73,6 +73,8 @@ class Life:
     signs: list[Sign] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    # By event and confirmation of a termination: the day on which it had come back from a loss before.
+    begun: dict[tuple[date, date], date] = field(default_factory=dict)
 
     def activated_on(self, known_on: date = FOREVER) -> date | None:
         """Return the day of activation as known on a day."""
@@ -148,7 +150,7 @@ def lives(rows: Rows, known_until: date, definition: Parameters | None = None) -
         life.losses.sort(key=lambda loss: (loss.confirmed_date, loss.event_date))
         own_ports = [row for row in completed if row.get("subscription_id") == name]
         for loss in life.losses:
-            _name_kind(loss, own_ports)
+            _name_kind(life, loss, own_ports)
         found[name] = life
     return found
 
@@ -302,6 +304,13 @@ def _terminations(life: Life, silences: Sequence[Loss], known_until: date) -> li
             life.subscription_id, "TERMINATION", max(end.day, *returns, date.min), confirmed
         )
         loss.reason_code = end.reason
+        restored = [
+            (before.until, before.restored_on)
+            for before in life.ends
+            if before.restored_on and before.until <= end.known_on
+        ]
+        came_back = [day for _, day in sorted(restored)[-1:]]
+        life.begun[loss.event_date, loss.confirmed_date] = max([*came_back, *returns, date.min])
         if end.until < FOREVER:
             loss.revoked_date = end.until
             if end.restored_on and end.restored_on > loss.event_date:
@@ -312,11 +321,12 @@ def _terminations(life: Life, silences: Sequence[Loss], known_until: date) -> li
     return losses
 
 
-def _name_kind(loss: Loss, ports: Iterable[Row]) -> None:
+def _name_kind(life: Life, loss: Loss, ports: Iterable[Row]) -> None:
     if loss.definition_code != "TERMINATION":
         return
     reasons = {row["reason_code"]: row["kind"] for row in seed_rows("churn_reason")}
     loss.kind = reasons.get(loss.reason_code or "", "voluntary")
+    begun = life.begun[loss.event_date, loss.confirmed_date]
     near = []
     for port in ports:
         done = local_day(port.get("completed_at"))
@@ -325,9 +335,12 @@ def _name_kind(loss: Loss, ports: Iterable[Row]) -> None:
             and port["status"] == "completed"
             and done
             and -PORT_BEFORE <= (done - loss.event_date).days <= PORT_AFTER
-            and done < (loss.returned_date or FOREVER)
+            and begun <= done < (loss.returned_date or FOREVER)
         ):
-            near.append((abs(done - loss.event_date), done, port.get("recipient_operator")))
+            rank = (abs(done - loss.event_date), done, -port["updated_at"].timestamp())
+            near.append((rank, port.get("recipient_operator")))
     if near:
         loss.kind = "port_out"
-        loss.destination_operator = min(near, key=lambda port: port[:2])[2]
+        nearest = min(rank for rank, _ in near)
+        named = {operator for rank, operator in near if rank == nearest and operator}
+        loss.destination_operator = named.pop() if len(named) == 1 else None

@@ -603,7 +603,8 @@ judged_ends as (
         case
             when ends.restated_date is null and restorations.restored_date > ends.event_date
                 then restorations.restored_date
-        end as returned_date
+        end as returned_date,
+        begun.restored_date as begun_date
 
     from ends
 
@@ -611,6 +612,9 @@ judged_ends as (
         on
             ends.subscription_id = restorations.subscription_id
             and ends.life_no + 1 = restorations.life_no
+
+    left join restorations as begun
+        on ends.subscription_id = begun.subscription_id and ends.life_no = begun.life_no
 
 ),
 
@@ -670,7 +674,11 @@ free_ends as (
                 already_lost.returned_date is null
                 or judged_ends.returned_date > already_lost.returned_date
                 then judged_ends.returned_date
-        end as returned_date
+        end as returned_date,
+        greatest(
+            coalesce(judged_ends.begun_date, already_lost.returned_date),
+            coalesce(already_lost.returned_date, judged_ends.begun_date)
+        ) as begun_date
 
     from judged_ends
 
@@ -681,21 +689,20 @@ free_ends as (
 
 ),
 
--- A number that was ported long before and came back did not leave this time, nor did one that is
--- ported after the line was back.
+-- A number that was ported before the line came back did not leave this time, nor did one that is
+-- ported after it was back.
 near_ports as (
 
     select
         free_ends.subscription_id,
         free_ends.load_date,
         ports.recipient_operator,
-        row_number() over (
+        rank() over (
             partition by free_ends.subscription_id, free_ends.load_date
             order by
                 abs({{ days_between('ports.completed_date', 'free_ends.event_date') }}),
                 ports.completed_date asc,
-                ports.updated_at desc,
-                ports.recipient_operator asc
+                ports.updated_at desc
         ) as port_rank
 
     from free_ends
@@ -705,8 +712,26 @@ near_ports as (
             free_ends.subscription_id = ports.subscription_id
             and ports.completed_date >= {{ add_days('free_ends.event_date', -30) }}
             and ports.completed_date <= {{ add_days('free_ends.event_date', 7) }}
+            and ports.completed_date >= coalesce(free_ends.begun_date, ports.completed_date)
             and ports.completed_date
             < coalesce(free_ends.returned_date, {{ end_of_time() }})
+
+),
+
+-- Of several ports that nothing tells apart none names the operator, unless all of them do.
+nearest_ports as (
+
+    select
+        subscription_id,
+        load_date,
+        case when min(recipient_operator) = max(recipient_operator) then min(recipient_operator) end
+            as recipient_operator
+
+    from near_ports
+
+    where port_rank = 1
+
+    group by subscription_id, load_date
 
 ),
 
@@ -720,9 +745,9 @@ terminations as (
         free_ends.corrected_date,
         free_ends.returned_date,
         free_ends.termination_reason_code as reason_code,
-        near_ports.recipient_operator,
+        nearest_ports.recipient_operator,
         case
-            when near_ports.subscription_id is not null or reasons.kind = 'port_out'
+            when nearest_ports.subscription_id is not null or reasons.kind = 'port_out'
                 then 'port_out'
             else coalesce(reasons.kind, 'voluntary')
         end as kind
@@ -731,11 +756,10 @@ terminations as (
 
     left join reasons on free_ends.termination_reason_code = reasons.reason_code
 
-    left join near_ports
+    left join nearest_ports
         on
-            free_ends.subscription_id = near_ports.subscription_id
-            and free_ends.load_date = near_ports.load_date
-            and near_ports.port_rank = 1
+            free_ends.subscription_id = nearest_ports.subscription_id
+            and free_ends.load_date = nearest_ports.load_date
 
 ),
 

@@ -70,7 +70,10 @@ maturities as (
     select
         scope as payment_type,
         cast(value as integer) as maturity_days,
-        {{ dbt.concat(["'INACTIVITY_'", 'cast(cast(value as integer) as ' ~ dbt.type_string() ~ ')']) }}
+        {{ dbt.concat([
+            "'INACTIVITY_'",
+            'cast(cast(value as integer) as ' ~ dbt.type_string() ~ ')',
+        ]) }}
             as definition_code
 
     from definitions

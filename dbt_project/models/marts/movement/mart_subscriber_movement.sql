@@ -47,6 +47,13 @@ lateness as (
 
 ),
 
+-- A silence is seen only as far as activity was delivered.
+activity as (
+
+    select max(load_date) as last_date from {{ ref('fct_activity_daily') }}
+
+),
+
 placed as (
 
     select
@@ -163,13 +170,21 @@ select
     counted.closing,
     -- A silence that begins on the month's last day is a loss only after all of its days, and what
     -- shows it may arrive late.
-    {{ add_days('months.month_end',
-        'coalesce(definitions.value, 0) + coalesce(lateness.value, 0)') }}
-    <= months.known_until as is_settled,
+    coalesce(
+        {{ add_days('months.month_end',
+            'coalesce(definitions.value, 0) + coalesce(lateness.value, 0)') }}
+        <= case
+            when definitions.value is not null and activity.last_date is null then null
+            when definitions.value is not null then least(months.known_until, activity.last_date)
+            else months.known_until
+        end,
+        false
+    ) as is_settled,
     months.is_whole_month
 
 from counted
 inner join months on counted.month_start = months.month_start
+cross join activity
 left join definitions
     on
         counted.payment_type = definitions.scope
