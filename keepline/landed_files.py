@@ -106,7 +106,7 @@ def unrecorded(
     """
     found = []
     for table in tables:
-        there = dict(_days(landing_dir / table, window))
+        there = dict(landed_days(landing_dir / table, window))
         known = {day for name, day in recorded if name == table and _is_in(day, window)}
         for day in {*there, *known}:
             told = _told(there.get(day), recorded.get((table, day)))
@@ -165,7 +165,7 @@ def _told(folder: Path | None, batch: LandedBatch | None) -> str:
 def landed_before(landing_dir: Path, table: str) -> dict[date, LandedBatch]:
     """Return what landing holds of a table, by its manifests: to begin a record where there is none."""
     found = {}
-    for day, path in _days(landing_dir / table):
+    for day, path in landed_days(landing_dir / table):
         with suppress(OSError, ValueError, KeyError, TypeError):
             content = (path / MANIFEST).read_bytes()
             rows = int(json.loads(content)["rows"])
@@ -173,7 +173,7 @@ def landed_before(landing_dir: Path, table: str) -> dict[date, LandedBatch]:
     return found
 
 
-def _days(folder: Path, window: Window | None = None) -> Iterator[tuple[date, Path]]:
+def landed_days(folder: Path, window: Window | None = None) -> Iterator[tuple[date, Path]]:
     """Yield the folders of a table; of a window by name, as a long history has thousands of others."""
     if window is not None:
         named = ((day, folder / f"{LOAD_DATE}={day}") for day in window.days())

@@ -17,7 +17,7 @@ import duckdb
 
 from keepline.contract import LOAD_DATE
 from keepline.errors import UsageError
-from keepline.landed_files import MANIFEST
+from keepline.landed_files import MANIFEST, landed_days
 from keepline.settings import Settings
 from keepline.window import Window
 
@@ -62,10 +62,7 @@ def landed_rows(settings: Settings, window: Window) -> Mapping[date, int]:
 
 def landed_window(settings: Settings) -> Window | None:
     """Return the window from the first to the last day that landed, or None when none did."""
-    days = [
-        date.fromisoformat(path.name.removeprefix(f"{LOAD_DATE}="))
-        for path in settings.landing_dir.glob(f"*/{LOAD_DATE}=*")
-    ]
+    days = [day for folder in _tables(settings) for day, _ in landed_days(folder)]
     return Window(min(days), max(days) + timedelta(days=1)) if days else None
 
 

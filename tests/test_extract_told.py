@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from extract_source import DAY, RECHARGE_HEADER, Extraction, put, recharge, recharges
 
+from keepline.errors import UsageError
 from keepline.extract import IncompleteError, records
 from keepline.window import Window
 
@@ -103,6 +104,90 @@ def test_a_hard_link_to_a_key_of_keeplines_is_not_read(extraction):
     assert "BAD_PATH" in said
     assert "0123456789abcdef" not in said
     assert extraction.landed("recharge") == []
+
+
+SELECT_RECHARGE = (
+    "select id as recharge_id, line as subscription_id, made as recharged_at, face as face_amt,"
+    " paid as paid_amt, false as reversed_flag from records"
+)
+
+
+def test_a_key_of_keeplines_is_not_read_by_its_own_name(extraction, monkeypatch):
+    # Given an operator file that says that its files lie where keepline keeps its own
+    home = extraction.settings.home
+    put(home, f"{DAY}/recharge.csv", RECHARGE_HEADER, recharge(1))
+    put(home / "secrets", "keepline_vault_key", "0123456789abcdef")
+    monkeypatch.setenv("KEEPLINE_DEMO_DROPS", str(home))
+    other = "read_csv('{drops}/secrets/keepline_vault_key', header = false) as other"
+    recharges(extraction, sql=f"select id as recharge_id, other.column0 from records, {other}")
+
+    with pytest.raises(UsageError, match="it reads a file of keepline's own"):
+        extraction.run()
+
+    assert extraction.landed("recharge") == []
+
+
+def test_a_line_that_a_reader_of_the_select_stops_at_is_not_said(extraction):
+    put(extraction.drops, "list.csv", "code,word", "A1,x", "A3,Li Lei,Beijing Road,13900001001")
+    columns = "columns = {'code': 'varchar', 'word': 'varchar'}"
+    listed = f"read_csv('{{drops}}/list.csv', {columns}, auto_detect = false, header = true)"
+    recharges(extraction, sql=SELECT_RECHARGE.replace("from records", f"from records, {listed}"))
+    put(extraction.drops, f"{DAY}/recharge.csv", RECHARGE_HEADER, recharge(1))
+
+    said = told(extraction)
+
+    assert "CSV Error on Line: 3" in said
+    assert [word for word in (*SECRETS, "Beijing") if word in said] == []
+
+
+def test_the_fields_of_a_structure_are_not_said(extraction):
+    recharges(extraction, "{date}/{file}.parquet", "parquet", sql="select * from records")
+    person = pa.array([{"Li Lei": 1, "13900001001": 2}])
+    columns = {name: ["1"] for name in ("recharge_id", "subscription_id")} | {"face_amt": person}
+    path = extraction.drops / str(DAY) / "recharge.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table(columns), path)
+
+    said = told(extraction)
+
+    assert "face_amt (STRUCT): no text, number, date or truth" in said
+    assert [word for word in SECRETS if word in said] == []
+
+
+def test_a_star_does_not_say_the_columns_that_it_brings(extraction):
+    recharges(extraction, sql="select *, 1 as mine from records")
+    put(extraction.drops, f"{DAY}/recharge.csv", "Li Lei,13900001001", "1,2")
+
+    with pytest.raises(UsageError, match="returns mine, 2 columns that it does not name") as raised:
+        extraction.run()
+
+    assert [word for word in SECRETS if word in str(raised.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("select", "columns", "told_as"),
+    [
+        ("trim(id)", {"id": [1]}, "You might need to add explicit type casts"),
+        ("r.id", {"other": ["1"]}, "asks for id"),
+    ],
+)
+def test_a_file_whose_columns_changed_holds_its_day_alone(extraction, select, columns, told_as):
+    # Given a SELECT that fitted the files before
+    sql = SELECT_RECHARGE.replace("select id", f"select {select}") + " as r"
+    recharges(extraction, "{date}/{file}.parquet", "parquet", sql=sql)
+    for day, first in ((DAY - timedelta(days=1), {"id": ["1"]}), (DAY, columns)):
+        values = dict(zip(RECHARGE_HEADER.split(","), recharge(1, day).split(","), strict=True))
+        kept = {name: [value] for name, value in values.items() if name != "id"}
+        path = extraction.drops / str(day) / "recharge.parquet"
+        path.parent.mkdir()
+        pq.write_table(pa.table({**first, **kept}), path)
+    assert len(extraction.run(DAY - timedelta(days=1))) > 0
+
+    said = told(extraction, Window(DAY - timedelta(days=1), DAY + timedelta(days=1)))
+
+    assert "BREAKING_SCHEMA" in said
+    assert told_as in said
+    assert extraction.landed("recharge") != []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from keepline.commands import pipeline, verify
 from keepline.commands.rebuild import rebuild
 from keepline.compute.duckdb import DuckDBCompute
 from keepline.errors import BadDataError
+from keepline.parts import landed_window
 from keepline.recount import first_difference
 from keepline.release import migration
 from keepline.settings import Settings
@@ -182,3 +183,11 @@ def test_what_an_older_version_landed_is_put_on_record_by_migrate(settings):
     key = ("cdr_voice", DAY)
     assert found == before | {key: ops.LandedBatch(7, None)}
     assert before[key].manifest_sha256 is not None
+
+
+def test_a_folder_that_is_named_by_hand_is_nobodys_day(tmp_path):
+    settings = Settings(home=tmp_path, **SECRETS)
+    for name in ("load_date=2026-06-30.old", "load_date=2026-06-29"):
+        (settings.landing_dir / "recharge" / name).mkdir(parents=True)
+
+    assert landed_window(settings) == Window.day(date(2026, 6, 29))

@@ -162,11 +162,19 @@ def check_columns(session: Session, table: Table, given: Mapping[str, str]) -> N
     names = [column.name for column in table.columns]
     unknown = [name for name in given if name not in names and name not in PROVENANCE]
     if unknown:
+        # What `*` brings in are words of a file, which may be its first record.
+        written = set(re.findall(r"\w+", session.operator.tables[table.name].sql.lower()))
+        said = [name for name in unknown if name.lower() in written]
+        if others := len(unknown) - len(said):
+            said.append(f"{others} column{'s' if others > 1 else ''} that it does not name")
         raise UsageError(
-            f"{where}: the SELECT returns {', '.join(unknown)}, which the contract does not have; "
+            f"{where}: the SELECT returns {', '.join(said)}, which the contract does not have; "
             f"it has {', '.join(names)}"
         )
-    shapeless = [f"{name} ({kind})" for name, kind in given.items() if not has_text(kind)]
+    # The kind alone: the fields of a structure are names of a file's, too.
+    shapeless = [
+        f"{name} ({kind.partition('(')[0]})" for name, kind in given.items() if not has_text(kind)
+    ]
     if shapeless:
         found = f"{', '.join(shapeless)}: no text, number, date or truth. Cast it in the SELECT of {where}."
         raise UnreadableError(Finding("BREAKING_SCHEMA", table.name, found))

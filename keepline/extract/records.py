@@ -55,6 +55,7 @@ from keepline.window import Window
 BATCH_BYTES = 128 << 20
 GZIP_RATIO = 6
 # Errors that no file can cause.
+NO_SUCH_COLUMN = re.compile("Referenced column|does not have a column named")
 WRONG_SELECT = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException)
 # DuckDB's words for a line that it cannot read.
 LINE_REASONS = {
@@ -228,9 +229,14 @@ class FileDelivery:
             try:
                 columns = self._make_staged(sql)
             except duckdb.BinderException as error:
-                if "Referenced column" not in str(error):
+                if NO_SUCH_COLUMN.search(str(error)):
+                    raise UnreadableError(self._breaking(error)) from None
+                # A SELECT that fitted before meets a column of another kind: that holds these files.
+                if not any((session.settings.landing_dir / name).glob(f"{LOAD_DATE}=*")):
                     raise
-                raise UnreadableError(self._breaking(error)) from None
+                found = f"{session.told(name, error)}. Agree on the change, or mend the SELECT."
+                finding = Finding("BREAKING_SCHEMA", self._files[0].name, found)
+                raise UnreadableError(finding) from None
             check_columns(session, self._table, columns)
         return columns
 
@@ -370,7 +376,7 @@ class FileDelivery:
         return columns
 
     def _breaking(self, error: duckdb.Error) -> Finding:
-        column = re.search(r'Referenced column "([^"]*)"', str(error))
+        column = re.search(r'(?:Referenced column|a column named) "([^"]*)"', str(error))
         sql = self._session.operator.tables[self._table.name].sql
         name = column.group(1) if column and column.group(1).lower() in sql.lower() else "a column"
         others = f" and {len(self._files) - 1} more" if len(self._files) > 1 else ""

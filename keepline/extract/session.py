@@ -288,7 +288,8 @@ def without_values(error: duckdb.Error, known: str | None = None) -> str:
         known: text whose words may be quoted, where others could be those of a file; None where only names
             of a database can be quoted.
     """
-    text = str(error).split("\n\n")[0].split("\nLINE")[0]
+    # A reader of CSV quotes the line that it stopped at.
+    text = re.split("\nOriginal Line:|\nPossible fixes|\n\n|\nLINE", str(error))[0]
     text = re.sub(r' at "[^"]*(host|password|dbname)=[^"]*"', "", text)
     is_value = isinstance(error, VALUE_ERRORS) and "No files found" not in text
     if known is not None:

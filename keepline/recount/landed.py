@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,7 +16,7 @@ import duckdb
 
 from keepline import ops
 from keepline.contract import LOAD_DATE, Contract, Table
-from keepline.landed_files import OlderContractError, columns_sql, unrecorded
+from keepline.landed_files import OlderContractError, columns_sql, landed_days, unrecorded
 from keepline.ops import Connection
 from keepline.recount.outcome import ROWS, Difference, Figures, Hop, compared, over
 from keepline.settings import Settings
@@ -116,15 +116,8 @@ def named(table: Table, figures: Sequence[Any]) -> dict[str, int]:
 # -- inside --------------------------------------------------------------------------------------
 
 
-def _days(folder: Path, window: Window) -> Iterator[tuple[date, Path]]:
-    for path in sorted(folder.glob(f"{LOAD_DATE}=*")):
-        day = date.fromisoformat(path.name.removeprefix(f"{LOAD_DATE}="))
-        if window.from_date <= day < window.to_date:
-            yield day, path
-
-
 def _read_manifests(folder: Path, table: Table, landed: Landed, hop: Hop) -> None:
-    for day, path in _days(folder, landed.window):
+    for day, path in landed_days(folder, landed.window):
         try:
             said = json.loads((path / MANIFEST).read_bytes())
             missing = [name for name in FIELDS if name not in said]
@@ -214,7 +207,7 @@ def _quarantined(
 ) -> dict[Key, int]:
     counted: dict[Key, int] = {}
     for folder in sorted(settings.quarantine_dir.glob("*")):
-        for day, path in _days(folder, landed.window):
+        for day, path in landed_days(folder, landed.window):
             if (file := path / QUARANTINE).exists():
                 try:
                     row = duck.execute(
