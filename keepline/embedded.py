@@ -99,6 +99,10 @@ class EmbeddedPostgres:
             dbname=database,
             user=user,
             password=self.password if password is None else password,
+            # Not what the environment asks of other servers: this one is on loopback, and has no certificate.
+            sslmode="disable",
+            gssencmode="disable",
+            target_session_attrs="any",
         )
 
     def start(self) -> None:

@@ -190,3 +190,12 @@ def test_no_module_imports_itself_in_a_circle():
 
     assert len(imports) > 150
     assert [c for c in networkx.strongly_connected_components(imports) if len(c) > 1] == []
+
+
+def test_the_embedded_server_is_reached_whatever_is_asked_of_other_servers(postgres, monkeypatch):
+    monkeypatch.setenv("PGSSLMODE", "require")
+    monkeypatch.setenv("PGGSSENCMODE", "require")
+    monkeypatch.setenv("PGTARGETSESSIONATTRS", "standby")
+
+    with psycopg.connect(postgres.dsn("postgres")) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)

@@ -146,7 +146,7 @@ def test_said_is_compared_with_what_came(settings: Settings) -> None:
     said = words(page)
     judged = "scores of 2026-04-24"
     assert f"postpaid HIGH ▼ fewer left than said 19.0 5 0.26 38 {judged}" in said
-    assert f"postpaid LOW may be chance 5.0 7 1.40 500 {judged}" in said
+    assert f"postpaid LOW {outcome.MORE}, may be chance 5.0 7 1.40 500 {judged}" in said
     assert f"postpaid all tiers ▼ fewer left than said 24.0 12 0.50 538 {judged}" in said
     assert page.count("▼ fewer") == 2
     # prepaid lines are told by the test of their model, until scores of theirs are old enough
@@ -197,17 +197,17 @@ def test_model_that_does_not_say_it_by_tier_is_told(settings: Settings) -> None:
         (100.0, 85, outcome.AS_SAID),
         (100.0, 115, outcome.AS_SAID),
         # 84 of 100: one in twenty times by chance; 79 of 100: one in sixty
-        (100.0, 84, outcome.MAY_BE_CHANCE),
+        (100.0, 84, f"{outcome.FEWER}, {outcome.MAY_BE_CHANCE}"),
         (100.0, 79, outcome.FEWER),
         # of a thousand the same share is no chance
         (1000.0, 840, outcome.FEWER),
         (1000.0, 1160, outcome.MORE),
         # e^-3 = 5 %; e^-4 = 2 %
-        (3.0, 0, outcome.MAY_BE_CHANCE),
+        (3.0, 0, f"{outcome.FEWER}, {outcome.MAY_BE_CHANCE}"),
         (4.0, 0, outcome.FEWER),
         # 1 - e^-.02 = 2 %; 1 - e^-.03 = 3 %
         (0.02, 1, outcome.MORE),
-        (0.03, 1, outcome.MAY_BE_CHANCE),
+        (0.03, 1, f"{outcome.MORE}, {outcome.MAY_BE_CHANCE}"),
         (0.0, 1, outcome.MORE),
         (50_000.0, 30_000, outcome.FEWER),
     ],

@@ -13,6 +13,7 @@ import duckdb_extension_postgres_scanner
 import numpy as np
 import psycopg
 import pytest
+import truth_of_tables
 import yaml
 from simulated import PASSWORD, START, Demo
 
@@ -49,6 +50,13 @@ def demo(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -
         extractor_password=PASSWORD,
     )
     return Demo(postgres, "simulated", home / "drops", home / "truth", summary)
+
+
+def test_every_truth_is_held_against_the_tables(demo):
+    # The broken rows are counted below, everything else where the lives are.
+    told = {path.stem for path in demo.truth.iterdir()}
+
+    assert told == {*truth_of_tables.TRUTHS, "dirty_truth"}
 
 
 @pytest.fixture(scope="module")

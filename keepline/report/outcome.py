@@ -22,7 +22,7 @@ OWN_TEST = "the model's test"
 
 
 def verdict(said: float, came: int) -> str:
-    """Return whether what came is what was said, in words.
+    """Return in words whether what came is what was said; beyond the limits a flag.
 
     Leavers are counted against a Poisson count with the mean that was said: losses are rare and
     independent enough, and a count of few varies so much that it proves nothing.
@@ -35,9 +35,8 @@ def verdict(said: float, came: int) -> str:
         return AS_SAID
     at_most = _at_most(came, said)
     at_least = 1.0 - _at_most(came - 1, said)
-    if min(at_most, at_least) >= CHANCE:
-        return MAY_BE_CHANCE
-    return MORE if came > said else FEWER
+    flag = MORE if came > said else FEWER
+    return f"{flag}, {MAY_BE_CHANCE}" if min(at_most, at_least) >= CHANCE else flag
 
 
 def _at_most(number: int, mean: float) -> float:
@@ -117,8 +116,8 @@ def said_and_came(seen: Sequence[Outcome], qualities: Sequence[Quality]) -> list
     blocks.append(
         Note(
             f"Came per said from {LEAST_AS_SAID} to {MOST_AS_SAID} is {AS_SAID}. Outside of it a row is "
-            f"marked, unless so few lines leave that the difference {MAY_BE_CHANCE} (it would come "
-            "about by itself more often than once in forty times)."
+            f"marked; where so few lines leave that the difference {MAY_BE_CHANCE} (it would come about by "
+            "itself more often than once in forty times), the mark says so."
         )
     )
     return blocks
