@@ -7,6 +7,7 @@ run, and which failures are worth another try. What a command does is in `keepli
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -73,6 +74,9 @@ BACKFILL_PARAMS = {
     ),
 }
 
+# As `stage`, `audit` and `publish` end their line.
+RELEASE = re.compile(r"\brelease (\d+)\b")
+
 
 def business_date(params: Mapping[str, Any], dag_run: DagRunProtocol) -> date:
     """Return the local business day that a run is about.
@@ -125,6 +129,7 @@ class KeeplineOperator(BaseOperator):
         *,
         verb: str,
         window: str | None = None,
+        release_of: str | None = None,
         **options: Any,  # noqa: ANN401 - what BaseOperator takes
     ) -> None:
         """Run a verb.
@@ -132,15 +137,23 @@ class KeeplineOperator(BaseOperator):
         Args:
             verb: the words behind `keepline`.
             window: a template of the options that name the days; None is the run's business day.
+            release_of: the task before whose release this one is about; where it told none, the command
+                takes the one that was staged last for the days.
             options: those of every operator.
         """
         super().__init__(**options)
         self.day = "" if window else "{{ business_date(params, dag_run) }}"
         self.command = f"keepline {verb} {window or f'--date {self.day}'}"
+        if release_of:
+            told = f"ti.xcom_pull(task_ids='{release_of}')"
+            self.command += f"{{% if {told} %}} --release {{{{ {told} }}}}{{% endif %}}"
         self.hook = SubprocessHook()
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context) -> int | None:
         """Run the command and judge its exit code.
+
+        Returns:
+            The number of the release that the command's last line tells of, for the tasks after it.
 
         Raises:
             UnreachableError: exit code 3.
@@ -160,6 +173,8 @@ class KeeplineOperator(BaseOperator):
             )
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"business_date": self.day}
+        release = RELEASE.search(result.output)
+        return int(release[1]) if release else None
 
     def on_kill(self) -> None:
         """Stop the command when its task is stopped."""

@@ -49,7 +49,8 @@ with DAG(
         KeeplineOperator(task_id="score", verb="score"),
         KeeplineOperator(task_id="build_marts", verb="build --layer marts"),
         KeeplineOperator(task_id="stage", verb="stage"),
-        KeeplineOperator(task_id="audit", verb="audit"),
-        KeeplineOperator(task_id="publish", verb="publish", outlets=[RELEASE]),
+        # Each is about the very release that the task before it made or judged, not about the newest.
+        KeeplineOperator(task_id="audit", verb="audit", release_of="stage"),
+        KeeplineOperator(task_id="publish", verb="publish", release_of="audit", outlets=[RELEASE]),
         KeeplineOperator(task_id="report", verb="report"),
     )

@@ -203,6 +203,55 @@ def test_every_dag_keeps_the_policy(found, dag_id):
         assert [rule["action"] for rule in task["policy"]["rules"]] == ["retry"]
 
 
+def release_of(task: str) -> str:
+    """Return how a task of the daily DAG takes over the release of the one before it."""
+    before = {"audit": "stage", "publish": "audit"}.get(task)
+    told = f"ti.xcom_pull(task_ids='{before}')"
+    return f"{{% if {told} %}} --release {{{{ {told} }}}}{{% endif %}}" if before else ""
+
+
+@pytest.mark.parametrize(
+    ("said", "handed"),
+    [
+        ("stage     2026-06-30: 7 rows in 6.6 s, 1 rows/s  release 12", "--release 12"),
+        ("audit     2026-06-30: 5.6 s  release 12: 52 of 52 checks passed", "--release 12"),
+        ("something else", ""),
+    ],
+)
+def test_the_release_is_handed_from_task_to_task(airflow, tmp_path, said, handed):
+    command = tmp_path / "keepline"
+    command.write_text(f"#!/bin/sh\necho '{said}'\n")
+    command.chmod(0o755)
+
+    rendered = airflow.submit(handed_on, str(tmp_path)).result()
+
+    assert rendered.split() == ["keepline", "audit", "--date", "2026-06-30", *handed.split()]
+
+
+def handed_on(folder: str) -> str:
+    """Run the task `stage` with the `keepline` of a folder, and return the command of the task after it."""
+    import os
+
+    from airflow.dag_processing.dagbag import BundleDagBag
+    from keepline_command import business_date
+
+    bag = BundleDagBag(dag_folder=str(DAGS_DIR), bundle_path=DAGS_DIR, bundle_name="dags")
+    daily = bag.dags["keepline_daily"]
+    path = os.environ["PATH"]
+    os.environ["PATH"] = f"{folder}:{path}"
+    try:
+        release = daily.get_task("stage").execute({})
+    finally:
+        os.environ["PATH"] = path
+    template = daily.get_template_env().from_string(daily.get_task("audit").command)
+    return template.render(
+        ti=SimpleNamespace(xcom_pull=lambda task_ids: release if task_ids == "stage" else None),
+        params={"business_date": "2026-06-30"},
+        dag_run=None,
+        business_date=business_date,
+    )
+
+
 def test_the_daily_dag_is_a_chain_of_keepline_commands(found):
     daily = found["dags"]["keepline_daily"]
     day = "{{ business_date(params, dag_run) }}"
@@ -215,7 +264,7 @@ def test_the_daily_dag_is_a_chain_of_keepline_commands(found):
     assert daily["commands"] == {
         task: f"keepline build --layer {layers[task]} --date {day}"
         if task in layers
-        else f"keepline {task} --date {day}"
+        else f"keepline {task} --date {day}{release_of(task)}"
         for task in DAILY
     }
     assert {task: names for task, names in daily["outlets"].items() if names} == {
