@@ -18,7 +18,7 @@ export GX_ANALYTICS_ENABLED := false
 export SCARF_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-spark run test test-spark test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-said bench-kindness wheel generate lock stop clean
+.PHONY: help setup setup-dev setup-spark run test test-fast test-spark test-deep lint format airflow doctor bench bench-full bench-simulator bench-window bench-said bench-kindness wheel generate lock stop clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ run: $(VENV)/.run-ready $(ENGINE_READY) ## Publish a risk table: the last busine
 
 test: $(VENV)/.dev-ready ## Run all tests
 	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(VENV)/.dev-ready ## Run the tests that need no server (under a minute)
+	@$(BIN)/pytest -q -m fast
 
 test-spark: $(VENV)/.dev-ready $(VENV)/.spark-ready ## Run the tests of Spark; its cluster, too, with HYPOTHESIS_PROFILE=deep
 	@$(BIN)/pytest -q -m spark

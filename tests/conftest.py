@@ -28,6 +28,13 @@ LONG = (
     *("test_extract_left_out", "test_event_order", "test_independent", "test_airflow_local"),
 )
 
+# Pure functions, pages, generated files: no server, and within a minute (make test-fast).
+FAST = (
+    *("test_docs", "test_runbook", "test_dictionary", "test_generate", "test_compose"),
+    *("test_extract_clock", "test_extract_count", "test_models_ml_measures"),
+    *("test_models_ml_snapshot", "test_models_ml_tiers"),
+)
+
 DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 
 _board = Scoreboard()
@@ -58,6 +65,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in unasked]
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
     for item in items:
+        if item.path.stem in FAST:
+            assert "postgres" not in item.fixturenames, f"{item.nodeid} needs a server"
+            item.add_marker("fast")
         for marker in item.iter_markers("case"):
             item.user_properties += [(CASE, number) for number in marker.args]
 
