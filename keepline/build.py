@@ -280,6 +280,8 @@ class _Outcome:
 
 def _parsed(settings: Settings) -> Manifest:
     """Return the parsed project, read once in a process; dbt reads again only files that changed."""
+    # Asked each time: what was parsed before says nothing of what is installed.
+    _check_versions(settings.compute)
     key = _project(settings)
     if key not in _manifests:
         # Without --vars: dbt parses everything again when they differ from those of the last time.

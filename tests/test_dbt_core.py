@@ -416,7 +416,7 @@ def test_partitions_are_replaced_whole_and_no_others(warehouse: Warehouse) -> No
 
 def test_no_published_column_is_personal(warehouse: Warehouse) -> None:
     warehouse.run(Window.day(D1))
-    path = warehouse.settings.home / "dbt_target" / "demo" / "manifest.json"
+    path = build_module.parse(warehouse.settings)
     nodes = json.loads(path.read_text())["nodes"]
     pii = {
         (node["name"], column["name"]): column["config"]["meta"]["pii"]
