@@ -29,7 +29,15 @@ from independent.landed import (
 )
 from independent.recount_features import features
 from independent.recount_life import Life, Loss, lives
-from independent.recount_months import CELL, COUNTS, is_whole, movement, subscription_months
+from independent.recount_months import (
+    CELL,
+    COUNTS,
+    delivered_until,
+    is_settled,
+    is_whole,
+    movement,
+    subscription_months,
+)
 from independent.recount_plans import commitments
 from independent.recount_revenue import Revenue, tax_share
 from independent.recount_tiers import Treatment, tiers
@@ -306,7 +314,9 @@ def port(done: date, to: str, **values: Any) -> Row:
         "subscription_id": "one",
         "direction": "out",
         "status": "completed",
+        "requested_at": at(done - timedelta(1)),
         "completed_at": at(done),
+        "donor_operator": "own",
         "recipient_operator": to,
         "event_date": done,
         "load_date": done,
@@ -398,6 +408,24 @@ def test_months_balance_and_tell_what_was_first_published():
         d(6, 1): (1, 0, 0, 0, 0, 1),
         d(7, 1): (1, 0, 0, 0, 0, 1),
     }
+
+
+@pytest.mark.parametrize(
+    ("payment_type", "known_until", "delivered", "settled"),
+    [
+        ("postpaid", d(4, 4), date.min, False),
+        ("postpaid", d(4, 5), date.min, True),
+        ("UNKNOWN", d(4, 5), date.min, True),
+        ("prepaid", d(7, 3), d(7, 3), False),
+        ("prepaid", d(7, 4), d(7, 3), False),
+        ("prepaid", d(7, 31), d(7, 3), False),
+        ("prepaid", d(7, 4), d(7, 4), True),
+    ],
+)
+def test_march_is_settled_when_its_losses_have_had_time(
+    payment_type, known_until, delivered, settled
+):
+    assert is_settled(d(3, 1), payment_type, known_until, delivered) is settled
 
 
 @pytest.mark.parametrize(
@@ -752,7 +780,8 @@ def recount(world: World, rows: Rows) -> dict[str, dict[tuple[Any, ...], Row]]:
     whole = complete(rows)
     all_lives, revenue = lives(whole, world.last), Revenue(whole)
     of_months = subscription_months(whole, all_lives, revenue, world.first, world.last)
-    moved = movement(of_months)
+    moved, delivered = movement(of_months), delivered_until(whole)
+    paid = CELL.index("payment_type")
     return {
         "core.fct_churn_event": {
             (
@@ -769,7 +798,10 @@ def recount(world: World, rows: Rows) -> dict[str, dict[tuple[Any, ...], Row]]:
         },
         "marts.mart_subscriber_movement": {
             key: {name: counts[name] for name in (*COUNTS, "migration_in", "migration_out")}
-            | {"is_whole_month": is_whole(key[0], world.first, world.last)}
+            | {
+                "is_whole_month": is_whole(key[0], world.first, world.last),
+                "is_settled": is_settled(key[0], key[1 + paid], world.last, delivered),
+            }
             for key, counts in moved.items()
         },
         "core.dim_subscription": {
@@ -782,7 +814,7 @@ def recount(world: World, rows: Rows) -> dict[str, dict[tuple[Any, ...], Row]]:
         },
         "marts.mart_pareto_month": {
             tuple(row[name] for name in KEYS["marts.mart_pareto_month"]): row
-            for row in pareto(of_months, world.last)
+            for row in pareto(of_months, world.first, world.last)
         },
     }
 
@@ -952,12 +984,31 @@ def test_small_worlds_that_were_counted_otherwise(warehouse_of):
 
     begun = version(d(1, 2))
     postpaid = version(d(1, 2), payment_type="postpaid")
-    # Prepaid ones fall silent on 5 March; all of them are postpaid or silent from then on.
-    use = {
-        "came late": [d(1, 5), d(5, 20)],
-        "other": [FIRST + timedelta(days=n) for n in range(190)],
+
+    def gone(on: date, dated: date, reason: str | None = "non_payment") -> Row:
+        return ended(on, dated, payment_type="postpaid", termination_reason_code=reason)
+
+    def again(on: date, status_on: date) -> Row:
+        return {**postpaid, "load_date": on, "event_date": on, "status_at": at(status_on)}
+
+    back = [gone(d(5, 10), d(5, 10), None), again(d(5, 20), d(5, 20)), gone(d(6, 1), d(6, 1))]
+    ends = {
+        "ported, then in debt": back,
+        "ported when back": back,
+        "as far": [gone(d(6, 1), d(6, 1))],
     }
     noon = at(d(3, 1))
+    ports = {
+        "ported, then in debt": [port(d(5, 10), "rival")],
+        "ported when back": [port(d(5, 20), "rival")],
+        "as far": [port(d(5, 30), "rival"), port(d(6, 3), "third")],
+    }
+    # Prepaid ones fall silent on 5 March; all of them are postpaid or silent from then on, but one
+    # that calls until nothing is delivered any more.
+    use = {
+        "came late": [d(1, 5), d(5, 20)],
+        "talks": list(days(FIRST, d(7, 3))),
+    }
     held = {
         "ordered ahead": [
             plan("a", date(2025, 1, 1), d(12, 31), d(3, 1)),
@@ -982,6 +1033,8 @@ def test_small_worlds_that_were_counted_otherwise(warehouse_of):
     rows: Rows = {
         "subscription": [
             *(row for name in held for row in line(name, postpaid)),
+            *(row for name, told in ends.items() for row in line(name, postpaid, *told)),
+            *line("talks", begun),
             # Created and never activated: it can't be lost.
             *line("created", version(d(1, 2), status_code="created")),
             # Its activation is corrected to the day before: the silence is from there.
@@ -1005,17 +1058,47 @@ def test_small_worlds_that_were_counted_otherwise(warehouse_of):
         "subscription_offering": [
             {**row, "subscription_id": name} for name, plans in held.items() for row in plans
         ],
+        "np_port": [
+            {**row, "subscription_id": name, "port_id": f"{name} {row['port_id']}"}
+            for name, told in ports.items()
+            for row in told
+        ],
         "cdr_voice": [
-            call(day, line=name, call_type="local", roam_type="home")
-            for name, used in use.items()
-            for day in used
+            *(
+                call(day, line=name, call_type="local", roam_type="home")
+                for name, used in use.items()
+                for day in used
+            ),
+            # Of no activity: nobody was reached.
+            call(d(7, 5), line="talks", call_type="local", roam_type="home", status="busy"),
         ],
     }
-    world = World(FIRST, d(7, 9), rows)
+    world = World(FIRST, d(7, 5), rows)
     warehouse, landed = warehouse_of(world)
     build(warehouse, [(world.first, world.last)])
 
-    assert check(world, landed, published(warehouse)) == []
+    tables = published(warehouse)
+    assert check(world, landed, tables) == []
+    # What was counted is what it was made for: March has had its 90 and 5 days by 4 July, and no
+    # activity was delivered after the 3rd.
+    settled = {
+        (row["month_start"].month, row["payment_type"])
+        for row in tables["marts.mart_subscriber_movement"]
+        if row["is_settled"]
+    }
+    assert settled == {
+        *((month, "postpaid") for month in range(1, 7)),
+        *((month, "prepaid") for month in range(1, 3)),
+    }
+    debt = [
+        (row["event_date"], row["kind"], row["returned_date"])
+        for row in tables["core.fct_churn_event"]
+        if row["subscription_id"] == "ported, then in debt"
+    ]
+    assert sorted(debt, key=lambda row: row[0]) == [
+        (d(5, 10), "port_out", d(5, 20)),
+        (d(6, 1), "involuntary", None),
+    ]
 
 
 def test_every_published_row_is_counted_again(warehouse_of):

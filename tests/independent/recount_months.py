@@ -9,6 +9,7 @@ from typing import Any
 
 from independent.landed import (
     ONE_DAY,
+    Parameters,
     Row,
     Rows,
     facts,
@@ -39,6 +40,28 @@ def is_whole(month: date, first: date, known_until: date) -> bool:
     return month >= first and last_day(month) <= known_until
 
 
+def delivered_until(rows: Rows) -> date:
+    """Return the newest load date of activity; before all days where none has been delivered."""
+    loads = (
+        day for of_line in activity(rows).values() for known in of_line.values() for day in known
+    )
+    return max(loads, default=date.min)
+
+
+def is_settled(month: date, payment_type: str, known_until: date, delivered: date) -> bool:
+    """Say whether the losses of a month have had time to become known.
+
+    The words do not say of which day N and the bound are; they are those of the month's last day.
+    """
+    ends = last_day(month)
+    silence = Parameters.of_seed("param_churn_definition").get(
+        "inactivity_days", payment_type, ends
+    )
+    late = Parameters.of_seed("param_threshold").get("late_bound_days", "ALL", ends)
+    told = ends + int((silence or 0) + (late or 0)) * ONE_DAY
+    return told <= known_until and (silence is None or told <= delivered)
+
+
 def subscription_months(
     rows: Rows, lives: dict[str, Life], revenue: Revenue, first: date, known_until: date
 ) -> list[Row]:
@@ -65,6 +88,7 @@ def subscription_months(
                     for column in MIGRATES
                 }
                 | {
+                    "is_whole_month": is_whole(month, first, known_until),
                     "tenure_months": full_months(activated, closes) if activated else None,
                     "active_days": sum(month_of(day) == month for day in active.get(name, ())),
                     **{what: usage[name, month][what] for what in MEASURES},

@@ -210,7 +210,7 @@ def quantile_scores(values: list[int]) -> list[int]:
     ]
 
 
-def pareto(of_months: list[Row], known_until: date) -> Iterator[Row]:
+def pareto(of_months: list[Row], first: date, known_until: date) -> Iterator[Row]:
     """Yield the rows of `pareto_month`."""
     for month, members in sorted(by(of_months, "month_start").items()):
         if last_day(month) > known_until:
@@ -233,6 +233,7 @@ def pareto(of_months: list[Row], known_until: date) -> Iterator[Row]:
                 "level": level,
                 "province_code": province,
                 "brand_code": brand,
+                "is_whole_month": is_whole(month, first, known_until),
                 "subscriptions": len(values),
                 "revenue_fen": sum(values),
                 **concentration(values),
