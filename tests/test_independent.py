@@ -995,19 +995,47 @@ def test_small_worlds_that_were_counted_otherwise(warehouse_of):
     ends = {
         "ported, then in debt": back,
         "ported when back": back,
+        "announced, not come": [
+            gone(d(5, 1), d(6, 10)),
+            again(d(5, 20), d(5, 20)),
+            gone(d(5, 25), d(5, 25)),
+        ],
+        "never ended": [
+            gone(d(5, 12), d(5, 12)),
+            again(d(5, 20), d(5, 11)),
+            gone(d(6, 1), d(6, 1)),
+        ],
+        "two of a day": [gone(d(6, 1), d(6, 1))],
+        "one unnamed": [gone(d(6, 1), d(6, 1))],
         "as far": [gone(d(6, 1), d(6, 1))],
+        "told in july": [
+            ended(d(6, 15), d(6, 15), termination_reason_code="non_payment"),
+            version(d(6, 20), status_at=at(d(6, 20))),
+        ],
     }
     noon = at(d(3, 1))
     ports = {
         "ported, then in debt": [port(d(5, 10), "rival")],
         "ported when back": [port(d(5, 20), "rival")],
+        "announced, not come": [port(d(5, 10), "rival")],
+        "never ended": [port(d(5, 10), "rival")],
+        "two of a day": [
+            port(d(5, 30), "rival", completed_at=at(d(5, 30), 9), updated_at=at(d(5, 30), 9)),
+            port(d(5, 30), "third", completed_at=at(d(5, 30), 15), updated_at=at(d(5, 30), 15)),
+        ],
+        "one unnamed": [
+            port(d(5, 30), "rival", updated_at=noon),
+            port(d(5, 30), "x", recipient_operator=None, updated_at=noon),
+        ],
         "as far": [port(d(5, 30), "rival"), port(d(6, 3), "third")],
+        "told in july": [port(d(6, 5), "rival")],
     }
     # Prepaid ones fall silent on 5 March; all of them are postpaid or silent from then on, but one
     # that calls until nothing is delivered any more.
     use = {
         "came late": [d(1, 5), d(5, 20)],
         "talks": list(days(FIRST, d(7, 3))),
+        "told in july": [d(6, 10)],
     }
     held = {
         "ordered ahead": [
@@ -1033,7 +1061,11 @@ def test_small_worlds_that_were_counted_otherwise(warehouse_of):
     rows: Rows = {
         "subscription": [
             *(row for name in held for row in line(name, postpaid)),
-            *(row for name, told in ends.items() for row in line(name, postpaid, *told)),
+            *(
+                row
+                for name, told in ends.items()
+                for row in line(name, begun if name == "told in july" else postpaid, *told)
+            ),
             *line("talks", begun),
             # Created and never activated: it can't be lost.
             *line("created", version(d(1, 2), status_code="created")),
@@ -1069,6 +1101,7 @@ def test_small_worlds_that_were_counted_otherwise(warehouse_of):
                 for name, used in use.items()
                 for day in used
             ),
+            call(d(3, 1), d(7, 1), line="told in july", call_type="local", roam_type="home"),
             # Of no activity: nobody was reached.
             call(d(7, 5), line="talks", call_type="local", roam_type="home", status="busy"),
         ],

@@ -326,7 +326,15 @@ def _name_kind(life: Life, loss: Loss, ports: Iterable[Row]) -> None:
         return
     reasons = {row["reason_code"]: row["kind"] for row in seed_rows("churn_reason")}
     loss.kind = reasons.get(loss.reason_code or "", "voluntary")
-    begun = life.begun[loss.event_date, loss.confirmed_date]
+    # As known now: what was corrected was no loss, and nothing came back from it.
+    begun = max(
+        (
+            other.returned_date
+            for other in life.losses
+            if other.returned_date and other.event_date < loss.event_date
+        ),
+        default=date.min,
+    )
     near = []
     for port in ports:
         done = local_day(port.get("completed_at"))
@@ -337,10 +345,11 @@ def _name_kind(life: Life, loss: Loss, ports: Iterable[Row]) -> None:
             and -PORT_BEFORE <= (done - loss.event_date).days <= PORT_AFTER
             and begun <= done < (loss.returned_date or FOREVER)
         ):
+            # Of two that are as near the earlier day decides, then the order of recording.
             rank = (abs(done - loss.event_date), done, -port["updated_at"].timestamp())
             near.append((rank, port.get("recipient_operator")))
     if near:
         loss.kind = "port_out"
         nearest = min(rank for rank, _ in near)
-        named = {operator for rank, operator in near if rank == nearest and operator}
+        named = {operator for rank, operator in near if rank == nearest}
         loss.destination_operator = named.pop() if len(named) == 1 else None

@@ -603,8 +603,7 @@ judged_ends as (
         case
             when ends.restated_date is null and restorations.restored_date > ends.event_date
                 then restorations.restored_date
-        end as returned_date,
-        begun.restored_date as begun_date
+        end as returned_date
 
     from ends
 
@@ -612,9 +611,6 @@ judged_ends as (
         on
             ends.subscription_id = restorations.subscription_id
             and ends.life_no + 1 = restorations.life_no
-
-    left join restorations as begun
-        on ends.subscription_id = begun.subscription_id and ends.life_no = begun.life_no
 
 ),
 
@@ -674,11 +670,7 @@ free_ends as (
                 already_lost.returned_date is null
                 or judged_ends.returned_date > already_lost.returned_date
                 then judged_ends.returned_date
-        end as returned_date,
-        greatest(
-            coalesce(judged_ends.begun_date, already_lost.returned_date),
-            coalesce(already_lost.returned_date, judged_ends.begun_date)
-        ) as begun_date
+        end as returned_date
 
     from judged_ends
 
@@ -689,32 +681,84 @@ free_ends as (
 
 ),
 
+-- The losses that the line came back from; what was corrected or never came was none.
+won_back as (
+
+    select
+        subscription_id,
+        event_date,
+        returned_date
+
+    from inactivity_losses
+
+    where returned_date is not null and corrected_date = {{ end_of_time() }}
+
+    union all
+
+    select
+        subscription_id,
+        event_date,
+        returned_date
+
+    from free_ends
+
+    where
+        returned_date is not null
+        and corrected_date = {{ end_of_time() }}
+        and confirmed_date < revoked_date
+
+),
+
+begun_ends as (
+
+    select
+        free_ends.subscription_id,
+        free_ends.load_date,
+        free_ends.event_date,
+        free_ends.returned_date,
+        max(won_back.returned_date) as begun_date
+
+    from free_ends
+
+    left join won_back
+        on
+            free_ends.subscription_id = won_back.subscription_id
+            and free_ends.event_date > won_back.event_date
+
+    group by
+        free_ends.subscription_id,
+        free_ends.load_date,
+        free_ends.event_date,
+        free_ends.returned_date
+
+),
+
 -- A number that was ported before the line came back did not leave this time, nor did one that is
 -- ported after it was back.
 near_ports as (
 
     select
-        free_ends.subscription_id,
-        free_ends.load_date,
+        begun_ends.subscription_id,
+        begun_ends.load_date,
         ports.recipient_operator,
         rank() over (
-            partition by free_ends.subscription_id, free_ends.load_date
+            partition by begun_ends.subscription_id, begun_ends.load_date
             order by
-                abs({{ days_between('ports.completed_date', 'free_ends.event_date') }}),
+                abs({{ days_between('ports.completed_date', 'begun_ends.event_date') }}),
                 ports.completed_date asc,
                 ports.updated_at desc
         ) as port_rank
 
-    from free_ends
+    from begun_ends
 
     inner join ports
         on
-            free_ends.subscription_id = ports.subscription_id
-            and ports.completed_date >= {{ add_days('free_ends.event_date', -30) }}
-            and ports.completed_date <= {{ add_days('free_ends.event_date', 7) }}
-            and ports.completed_date >= coalesce(free_ends.begun_date, ports.completed_date)
+            begun_ends.subscription_id = ports.subscription_id
+            and ports.completed_date >= {{ add_days('begun_ends.event_date', -30) }}
+            and ports.completed_date <= {{ add_days('begun_ends.event_date', 7) }}
+            and ports.completed_date >= coalesce(begun_ends.begun_date, ports.completed_date)
             and ports.completed_date
-            < coalesce(free_ends.returned_date, {{ end_of_time() }})
+            < coalesce(begun_ends.returned_date, {{ end_of_time() }})
 
 ),
 
@@ -724,8 +768,12 @@ nearest_ports as (
     select
         subscription_id,
         load_date,
-        case when min(recipient_operator) = max(recipient_operator) then min(recipient_operator) end
-            as recipient_operator
+        case
+            when
+                min(recipient_operator) = max(recipient_operator)
+                and count(recipient_operator) = count(*)
+                then min(recipient_operator)
+        end as recipient_operator
 
     from near_ports
 
