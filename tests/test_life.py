@@ -81,6 +81,8 @@ def rows() -> dict[str, list[Row]]:
         # Prepaid until 20 June, then postpaid.
         version("turns", FIRST, **prepaid),
         version("turns", date(2026, 6, 20)),
+        version("recharged once", FIRST, **prepaid),
+        version("recharged once", date(2026, 6, 20)),
         # Sold, and never used.
         version("waits", FIRST, status_code="pending_active", activated_at=at(FIRST)),
         # Ported out after it had been back for long.
@@ -128,6 +130,7 @@ def rows() -> dict[str, list[Row]]:
             recharge("turns", date(2026, 6, 10), 53),
             recharge("turns", date(2026, 6, 18), 109),
             recharge("turns", date(2026, 6, 25), 109),
+            recharge("recharged once", date(2026, 6, 10), 53),
         ],
         "bill": [bill("turns", date(2026, 7, 5))],
         "bill_line": [bill_line("turns", date(2026, 7, 5), 40, "recurring")],
@@ -253,6 +256,24 @@ def test_a_change_of_payment_leaves_each_days_money_where_it_was_earned(world):
     ]
 
 
+def test_money_of_the_days_before_a_change_of_payment_stays_in_its_month_and_three_months(world):
+    assert world.rows(
+        "select payment_type, own_revenue_fen, recharge_fen from core.fct_subscription_month"
+        " where subscription_id = 'recharged once' and month_start = date '2026-06-01'"
+    ) == [{"payment_type": "postpaid", "own_revenue_fen": 4862, "recharge_fen": 5300}]
+    assert world.rows(
+        "select cast(month_start as varchar) as m, monetary_fen from marts.mart_rfm_month"
+        " where subscription_id = 'recharged once'"
+        " and month_start between date '2026-05-01' and date '2026-09-01' order by 1"
+    ) == [
+        {"m": "2026-05-01", "monetary_fen": 0},
+        {"m": "2026-06-01", "monetary_fen": 4862},
+        {"m": "2026-07-01", "monetary_fen": 4862},
+        {"m": "2026-08-01", "monetary_fen": 4862},
+        {"m": "2026-09-01", "monetary_fen": 0},
+    ]
+
+
 def test_the_movement_tells_the_same_and_which_months_are_settled_and_whole(world):
     found = world.rows(
         "select cast(month_start as varchar) as m, sum(opening) as o, sum(gross_adds) as g,"
@@ -262,14 +283,15 @@ def test_the_movement_tells_the_same_and_which_months_are_settled_and_whole(worl
         " from marts.mart_subscriber_movement group by month_start order by 1"
     )
     told = [tuple(int(v) if k != "m" else v for k, v in row.items()) for row in found]
-    # In service at first: beat, back, late, silent, restored, mistaken, restated, turns, ported.
+    # In service at first: beat, back, late, silent, restored, mistaken, restated, turns, ported,
+    # recharged once.
     # April: a month earlier joins. May: earlier joins; back, silent and ported are lost, ported is
     # back.
     assert told[:4] == [
-        ("2026-04-01", 9, 1, 0, 0, 0, 10, 1, 1),
-        ("2026-05-01", 10, 1, 1, 3, 6, 9, 1, 1),
-        ("2026-06-01", 9, 1, 1, 2, 2, 9, 1, 1),
-        ("2026-07-01", 9, 0, 0, 1, 1, 8, 1, 1),
+        ("2026-04-01", 10, 1, 0, 0, 0, 11, 1, 1),
+        ("2026-05-01", 11, 1, 1, 3, 6, 10, 1, 1),
+        ("2026-06-01", 10, 1, 1, 2, 2, 10, 1, 1),
+        ("2026-07-01", 10, 0, 0, 1, 1, 9, 1, 1),
     ]
     # Known until 15 November: what is silent since the end of August is not lost yet.
     assert [(row[0], *row[7:]) for row in told[4:]] == [
@@ -280,23 +302,41 @@ def test_the_movement_tells_the_same_and_which_months_are_settled_and_whole(worl
     ]
 
 
-def test_one_wide_window_tells_the_same(world):
-    def told(warehouse: Warehouse) -> list[list[Row]]:
-        return [
-            sorted(warehouse.rows(f"select * from {table}"), key=str)
-            for table in (
-                "core.business_date",
-                "core.fct_churn_event",
-                "core.int_revenue",
-                "core.fct_subscription_month",
-                "marts.mart_subscriber_movement",
-                "marts.mart_rfm_month",
-                "marts.mart_pareto_month",
-            )
-        ]
+MARTS = ("marts.mart_subscriber_movement", "marts.mart_rfm_month", "marts.mart_pareto_month")
+MONTHS = ("core.business_date", "core.fct_churn_event", "core.int_revenue")
 
-    by_windows = told(world)
+
+def told(world: Warehouse, *tables: str) -> list[list[Row]]:
+    """Return all rows of some tables, each table in an order of its own."""
+    return [sorted(world.rows(f"select * from {table}"), key=str) for table in tables]
+
+
+def test_a_correction_that_is_taken_back_leaves_no_trace_in_the_marts(world):
+    """Its day moved a date that is older than all that the window of the day reads back."""
+    correction = version("earlier", LAST, activated_at=at(date(2026, 6, 5)))
+    without = told(world, *MARTS)
+
+    world.add("subscription", [correction])
+    for layer in ("core", "marts"):
+        world.build(layer, LAST, LAST)
+    corrected = told(world, *MARTS)
+    with world.compute.connection() as connection:
+        connection.execute(
+            "delete from raw.subscription"
+            f" where subscription_id = 'earlier' and load_date = date '{LAST}'"
+        )
+    for layer in ("core", "marts"):
+        world.build(layer, LAST, LAST)
+
+    scored = [row["month_start"] for row in corrected[1] if row["subscription_id"] == "earlier"]
+    assert min(scored) == JUNE
+    assert told(world, *MARTS) == without
+
+
+def test_one_wide_window_tells_the_same(world):
+    tables = (*MONTHS, "core.fct_subscription_month", *MARTS)
+    by_windows = told(world, *tables)
     world.build("core", FIRST, LAST, full_refresh=True)
     world.build("marts", FIRST, LAST, full_refresh=True)
 
-    assert told(world) == by_windows
+    assert told(world, *tables) == by_windows

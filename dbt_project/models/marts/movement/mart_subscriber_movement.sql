@@ -3,7 +3,7 @@
 -- A line that is in one cell at the start of the month and in another at its end migrates;
 -- one that joins or leaves does so in the cell of its last day in the month.
 
-{{ config(**replace_rows('month_start', "month_start >= {{ first_restated_month() }}")) }}
+{{ config(**replace_rows('month_start', "month_start >= {{ first_movement_month() }}")) }}
 
 with
 
@@ -21,7 +21,7 @@ subscription_months as (
 
     from {{ ref('fct_subscription_month') }}
 
-    where month_start >= {{ first_restated_month() }}
+    where month_start >= {{ first_movement_month() }}
 
 ),
 

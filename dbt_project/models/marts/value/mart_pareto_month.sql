@@ -2,7 +2,7 @@
 -- (level all, province and brand ALL). The levels count the same lines: never sum both.
 -- Do 20 % of the subscriptions make 80 % of the revenue? Only months that have ended.
 
-{{ config(**replace_rows('month_start', "month_start >= {{ first_restated_month() }}")) }}
+{{ config(**replace_rows('month_start', "month_start >= {{ first_pareto_month() }}")) }}
 
 with
 
@@ -10,7 +10,7 @@ subscription_months as (
 
     select * from {{ ref('fct_subscription_month') }}
 
-    where month_start >= {{ first_restated_month() }}
+    where month_start >= {{ first_pareto_month() }}
 
 ),
 
