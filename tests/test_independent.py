@@ -1191,13 +1191,15 @@ def test_tiers_are_counted_again():
 
 @pytest.mark.parametrize("payment_type", ["prepaid", "postpaid"])
 def test_recency_has_bands_of_days(payment_type):
-    scores = [recency_score(days, payment_type, LAST) for days in range(400)]
+    scores = [recency_score(days, "alpha", payment_type, LAST) for days in range(400)]
 
-    assert recency_score(None, payment_type, LAST) == 1
+    assert recency_score(None, "alpha", payment_type, LAST) == 1
     assert (scores[0], scores[-1]) == (5, 1)
     assert scores == sorted(scores, reverse=True)
     # Silent longer than an offer reaches: the lowest band.
-    assert recency_score(15, "prepaid", LAST) < recency_score(15, "postpaid", LAST)
+    assert recency_score(15, "alpha", "prepaid", LAST) < recency_score(
+        15, "alpha", "postpaid", LAST
+    )
 
 
 def test_families_of_recency_are_named():

@@ -162,7 +162,9 @@ def _score(measured: list[Row], month: date) -> None:
             moneys = quantile_scores([row["monetary_fen"] for row in group])
             for row, frequency, money in zip(group, frequencies, moneys, strict=True):
                 row["r_score"] = (
-                    recency_score(row["recency_days"], row["payment_type"], end) if used else None
+                    recency_score(row["recency_days"], row["brand_code"], row["payment_type"], end)
+                    if used
+                    else None
                 )
                 row["f_score"] = frequency if used else None
                 row["m_score"] = money if billed else None
@@ -182,19 +184,22 @@ def _score(measured: list[Row], month: date) -> None:
             row["frequency_trend"] = "falling"
 
 
-def recency_score(recency: int | None, payment_type: str, end: date) -> int:
+def recency_score(recency: int | None, brand: str, payment_type: str, end: date) -> int:
     """Return the highest score whose band reaches as far back; 1 where there was nothing.
 
-    A payment type with bands of its own has no others.
+    For each score a brand's band goes before a payment type's, and this before the one for all.
     """
-    bands = Parameters.of_seed("param_rfm_band").on(end)
-    own = [row for row in bands if row["scope"] == payment_type]
-    fitting = [
-        int(row["r_score"])
-        for row in own or [row for row in bands if row["scope"] == "ALL"]
-        if recency is not None and recency <= int(row["max_days"])
-    ]
-    return max(fitting, default=1)
+    nearest: dict[int, tuple[tuple[bool, bool], int]] = {}
+    for row in Parameters.of_seed("param_rfm_band").on(end):
+        if row["brand_code"] in (brand, "ALL") and row["scope"] in (payment_type, "ALL"):
+            nearness = (row["brand_code"] == brand, row["scope"] == payment_type)
+            band = (nearness, int(row["max_days"]))
+            score = int(row["r_score"])
+            nearest[score] = max(band, nearest.get(score, band))
+    return max(
+        (score for score, (_, days) in nearest.items() if recency is not None and recency <= days),
+        default=1,
+    )
 
 
 def quantile_scores(values: list[int]) -> list[int]:

@@ -38,35 +38,49 @@ thresholds as (
 
 ),
 
-month_types as (
+groups as (
 
     select distinct
         month_start,
         month_end,
+        brand_code,
         payment_type
 
     from measures
 
 ),
 
+-- The band that is meant for the group most closely, for each score.
 limits as (
 
     select
-        month_types.month_start,
-        month_types.payment_type,
+        groups.month_start,
+        groups.brand_code,
+        groups.payment_type,
         bands.r_score,
         coalesce(
-            max(case when bands.scope = month_types.payment_type then bands.max_days end),
-            max(case when bands.scope = 'ALL' then bands.max_days end)
+            max(
+                case
+                    when
+                        bands.brand_code = groups.brand_code
+                        and bands.scope = groups.payment_type
+                        then bands.max_days
+                end
+            ),
+            max(case when bands.brand_code = groups.brand_code then bands.max_days end),
+            max(case when bands.scope = groups.payment_type then bands.max_days end),
+            max(bands.max_days)
         ) as max_days
 
-    from month_types
+    from groups
     inner join bands
         on
-            month_types.month_end >= bands.valid_from
-            and month_types.month_end < bands.valid_to
+            groups.month_end >= bands.valid_from
+            and groups.month_end < bands.valid_to
+            and bands.brand_code in (groups.brand_code, 'ALL')
+            and bands.scope in (groups.payment_type, 'ALL')
 
-    group by month_types.month_start, month_types.payment_type, bands.r_score
+    group by groups.month_start, groups.brand_code, groups.payment_type, bands.r_score
 
 ),
 
@@ -74,6 +88,7 @@ recency_bands as (
 
     select
         month_start,
+        brand_code,
         payment_type,
         max(case when r_score = 5 then max_days end) as r5_max_days,
         max(case when r_score = 4 then max_days end) as r4_max_days,
@@ -82,7 +97,7 @@ recency_bands as (
 
     from limits
 
-    group by month_start, payment_type
+    group by month_start, brand_code, payment_type
 
 ),
 
@@ -136,6 +151,7 @@ compared as (
     left join recency_bands
         on
             measures.month_start = recency_bands.month_start
+            and measures.brand_code = recency_bands.brand_code
             and measures.payment_type = recency_bands.payment_type
 
 ),
