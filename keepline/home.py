@@ -13,7 +13,7 @@ import json
 import os
 import shlex
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, LiteralString
 
@@ -70,11 +70,13 @@ class Identity:
         path: where the home was when it was used last.
         server: folder of its embedded server: `postgres` below the home, or a whole path; empty when there
             never was one.
+        stores: operators whose store was begun, so that an empty one is not taken for it.
     """
 
     id: str
     path: str
     server: str = ""
+    stores: tuple[str, ...] = ()
 
 
 def identity(home: Path) -> Identity | None:
@@ -86,10 +88,12 @@ def identity(home: Path) -> Identity | None:
     file = home / FILE
     try:
         said = json.loads(file.read_bytes())
-        return Identity(str(said["id"]), str(said["path"]), str(said["server"]))
+        # A home of an older version does not say whose stores were begun.
+        stores = tuple(str(name) for name in said.get("stores", ()))
+        return Identity(str(said["id"]), str(said["path"]), str(said["server"]), stores)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(
             f"{file} is damaged: put it back from the home's backup, as the store knows the home by it"
         ) from None
@@ -115,10 +119,21 @@ def identify(home: Path) -> Identity:
     return made
 
 
-def change(home: Path, **changes: str) -> Identity:
-    """Write down where the home or its server is now."""
+def change(
+    home: Path,
+    *,
+    path: str | None = None,
+    server: str | None = None,
+    stores: tuple[str, ...] | None = None,
+) -> Identity:
+    """Write down what has changed of a home: its path, its server, its stores."""
     known = identify(home)
-    changed = replace(known, **changes)
+    changed = Identity(
+        known.id,
+        known.path if path is None else path,
+        known.server if server is None else server,
+        known.stores if stores is None else stores,
+    )
     if changed != known:
         _draft(home, changed).replace(home / FILE)
     return changed
@@ -214,7 +229,7 @@ def confirm(connection: Connection, settings: Settings) -> None:
     """Go on only with the store that belongs to this home, and with the keys that it was filled under.
 
     Raises:
-        UsageError: it is another home's, its keys are others, or it is empty beside rows that landed.
+        UsageError: it is another home's, its keys are others, or it is empty where this home's is not.
     """
     is_known, is_used = connection.execute(
         "select to_regclass('ops.home') is not null, to_regclass('ops.stage_run') is not null"
@@ -224,11 +239,17 @@ def confirm(connection: Connection, settings: Settings) -> None:
         # Whole rows, as a store of an older version lacks columns.
         row = connection.execute("select to_jsonb(h) from ops.home as h").fetchone()
     if row is None:
-        if not is_used and any(settings.landing_dir.glob("*/*=*")):
+        known = identity(settings.home)
+        begun = ""
+        if any(settings.landing_dir.glob("*/*=*")):
+            begun = f"rows have landed in {settings.landing_dir}"
+        elif known is not None and settings.operator in known.stores:
+            begun = f"{settings.home} has had one for {settings.operator}"
+        if begun and not is_used:
             raise UsageError(
-                f"the store is empty, but rows have landed in {settings.landing_dir}: it is not the store of "
-                "this home. Put the right address into KEEPLINE_STORE_DSN, or the store's backup into the "
-                "database; to begin anew: `keepline clean --yes`"
+                f"the store is empty, but {begun}: it is not the store of this home. Put the right address "
+                "into KEEPLINE_STORE_DSN, or the store's backup into the database; to begin anew: "
+                "`keepline clean --yes`"
             )
         return
     kept = row[0]
@@ -262,6 +283,7 @@ def register(connection: Connection, settings: Settings) -> None:
         meaning,
     )
     if connection.execute("select one from ops.home where home_id is not null").fetchone():
+        _note_store(settings)
         return
     given = fingerprints(settings)
     _confirm_landing(settings, given["pseudonym_key"])
@@ -271,6 +293,7 @@ def register(connection: Connection, settings: Settings) -> None:
         " on conflict (one) do update set home_id = excluded.home_id, since_at = now()",
         [identify(settings.home).id, *given.values(), KEY_VERSION, *meaning.values()],
     )
+    _note_store(settings)
 
 
 def owns(connection: Connection, settings: Settings) -> bool:
@@ -284,6 +307,12 @@ def owns(connection: Connection, settings: Settings) -> bool:
     except AnotherHomeError:
         return False
     return connection.execute("select home_id from ops.home").fetchone() == (known.id,)
+
+
+def _note_store(settings: Settings) -> None:
+    known = identify(settings.home)
+    if settings.operator not in known.stores:
+        change(settings.home, stores=tuple(sorted({*known.stores, settings.operator})))
 
 
 def _confirm_home(settings: Settings, home_id: str | None) -> None:

@@ -341,6 +341,20 @@ def test_an_empty_store_beside_what_landed_is_refused(settings):
     assert not store.embedded(embedded).is_made()
 
 
+def test_an_empty_store_beside_keys_that_have_filled_one_is_refused(settings):
+    with lease.hold(settings, "migrate"):
+        pass
+    with psycopg.connect(settings.store_dsn.get_secret_value(), autocommit=True) as connection:
+        connection.execute("drop schema ops cascade")
+
+    with pytest.raises(UsageError, match=r"the store is empty, but .* has had one for"):
+        store.connect(settings)
+
+    # A store of another operator begins empty beside it.
+    with store.connect(settings.model_copy(update={"operator": "other"})):
+        pass
+
+
 def test_a_damaged_identity_is_refused_and_not_made_anew(settings):
     home.identify(settings.home)
     (settings.home / home.FILE).write_text("{")
