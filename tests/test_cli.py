@@ -186,3 +186,19 @@ def test_a_start_imports_none_of_the_libraries_that_few_commands_need() -> None:
     asked += " 'pandas', 'pyarrow', 'sklearn', 'sqlalchemy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    "verb", ["extract", "load", "check", "build", "train", "score", "stage", "publish", "report"]
+)
+def test_a_stage_of_a_store_that_was_never_migrated_says_what_comes_first(verb, settings):
+    variables = {
+        "KEEPLINE_STORE_DSN": settings.store_dsn.get_secret_value(),
+        "KEEPLINE_OPERATOR": "megaline",
+    }
+
+    ended = keepline(verb, "--date", "2026-06-30", home=settings.home, **variables)
+
+    assert ended.returncode == 64
+    assert "run `keepline migrate` first" in ended.stderr
+    assert not list(settings.home.glob("*/landing/*"))

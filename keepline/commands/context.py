@@ -23,6 +23,8 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 # Verbs that change nothing that another run reads: they wait for nobody.
 READ_ONLY = {"report"}
+# The newest table of each file that `migrate` runs first: an older store lacks them.
+STORE_TABLES = ("ops.landed_batch", "ctl.max_age")
 
 DateOption = Annotated[
     str | None, typer.Option("--date", metavar="DAY", help="One business day, such as 2026-06-30.")
@@ -80,6 +82,7 @@ def stage(settings: Settings, verb: str, window: Window) -> Iterator[Clock]:
         SourceUnavailableError: another run is at work, or took over from this one.
         OutOfRoomError: a disk or the memory is full.
         ComputeDamagedError: compute cannot be read.
+        UsageError: the store was never migrated, or not since an update.
     """
     clock = Clock()
     started = time.perf_counter()
@@ -88,6 +91,7 @@ def stage(settings: Settings, verb: str, window: Window) -> Iterator[Clock]:
             nullcontext() if verb in READ_ONLY else lease.hold(settings, verb, str(window)),
             _watched(settings) if verb not in READ_ONLY else nullcontext(),
         ):
+            _confirm_migrated(settings)
             if verb not in READ_ONLY:
                 compute_for(settings).forget_killed()
             started = time.perf_counter()
@@ -118,6 +122,20 @@ def _watched(settings: Settings) -> AbstractContextManager[None]:
     if store.is_embedded(settings):
         return nullcontext()
     return watchdog.watching(lambda: store.connect_to_logins(settings))
+
+
+def _confirm_migrated(settings: Settings) -> None:
+    """Begin no stage whose end the store cannot take: what landed would be on no record."""
+    with store.connect(settings) as connection:
+        found = connection.execute(
+            "select name from unnest(%s::text[]) as name where to_regclass(name) is null",
+            [list(STORE_TABLES)],
+        ).fetchall()
+    missing = [name for (name,) in found]
+    if missing:
+        raise UsageError(
+            f"the store has no {' and no '.join(missing)} yet: run `keepline migrate` first"
+        )
 
 
 def _clearer(settings: Settings, error: BaseException) -> KeeplineError | None:
