@@ -23,8 +23,6 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 # Verbs that change nothing that another run reads: they wait for nobody.
 READ_ONLY = {"report"}
-# The newest table of each file that `migrate` runs first: an older store lacks them.
-STORE_TABLES = ("ops.landed_batch", "ctl.max_age")
 
 DateOption = Annotated[
     str | None, typer.Option("--date", metavar="DAY", help="One business day, such as 2026-06-30.")
@@ -127,15 +125,10 @@ def _watched(settings: Settings) -> AbstractContextManager[None]:
 def _confirm_migrated(settings: Settings) -> None:
     """Begin no stage whose end the store cannot take: what landed would be on no record."""
     with store.connect(settings) as connection:
-        found = connection.execute(
-            "select name from unnest(%s::text[]) as name where to_regclass(name) is null",
-            [list(STORE_TABLES)],
-        ).fetchall()
-    missing = [name for (name,) in found]
-    if missing:
-        raise UsageError(
-            f"the store has no {' and no '.join(missing)} yet: run `keepline migrate` first"
-        )
+        # The youngest of its tables; `migrate` makes all of them or none.
+        is_migrated = store.scalar(connection, "select to_regclass('ops.landed_batch')")
+    if is_migrated is None:
+        raise UsageError("the store has no record of what landed yet: run `keepline migrate` first")
 
 
 def _clearer(settings: Settings, error: BaseException) -> KeeplineError | None:
