@@ -3,7 +3,8 @@
 No right keeps a login from a new password or from `alter role ... set statement_timeout = 0` for itself,
 nor a session from `set statement_timeout = 0`. So somebody looks, every few seconds, for as long as there is
 something to hold up: beside the embedded server a process that ends with it, `python -m keepline.watchdog`;
-on an operator's own PostgreSQL each stage that writes, in a thread. How much `work_mem` a session has set,
+on an operator's own PostgreSQL `keepline watch`, and where that does not run each stage that writes, in a
+thread. How much `work_mem` a session has set,
 nobody else can see: `statement_timeout` bounds how long it has it.
 
 This module imports little: the process is started by the first command and stays.
@@ -30,6 +31,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from keepline.errors import SourceUnavailableError
+
 EVERY_S = 2.0
 # The server ends a statement by itself; what goes on after this much more has switched that off.
 GRACE_S = 4
@@ -54,7 +57,7 @@ create table if not exists watchdog.incident (
 # The one setting of `roles.yml` that no login may change for itself.
 SUPERUSERS = "temp_file_limit"
 # What may not be mended is told once in an hour.
-REPEAT_AFTER = "1 hour"
+REPEAT_AFTER_S = 3600
 # What the process takes from its starter's environment: where Python is, and no key.
 VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "VIRTUAL_ENV")
 START_WITHIN_S = 30
@@ -124,12 +127,12 @@ def look(connection: Connection, *, everywhere: bool) -> list[Incident]:
         connection.execute(
             "insert into watchdog.incident (role_name, what, is_mended) select %(role)s, %(what)s, %(mended)s"
             " where %(mended)s or not exists (select from watchdog.incident where role_name = %(role)s"
-            " and what = %(what)s and noticed_at > now() - %(again)s::interval)",
+            " and what = %(what)s and noticed_at > now() - make_interval(secs => %(again)s))",
             {
                 "role": one.role_name,
                 "what": one.what,
                 "mended": one.is_mended,
-                "again": REPEAT_AFTER,
+                "again": REPEAT_AFTER_S,
             },
         )
     return found
@@ -162,7 +165,8 @@ def watching(connect: Callable[[], Connection]) -> Iterator[None]:
             # Whatever is wrong with the store, the stage itself says.
             with contextlib.suppress(Exception), connect() as connection:
                 while not ended.is_set():
-                    look(connection, everywhere=False)
+                    if not _others(connection):
+                        look(connection, everywhere=False)
                     ended.wait(EVERY_S)
             ended.wait(EVERY_S)
 
@@ -173,6 +177,40 @@ def watching(connect: Callable[[], Connection]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join(timeout=GRACE_S)
+
+
+def watch(connect: Callable[[], Connection], say: Callable[[str], None]) -> bool:
+    """Look until the process ends; a store that is away is waited for.
+
+    Args:
+        connect: opens a connection as `look` needs it.
+        say: is told what was found, what cannot be mended once in an hour.
+
+    Returns:
+        False, at once: another process looks already.
+    """
+    is_away = False
+    told: dict[str, float] = {}
+    while True:
+        with contextlib.suppress(psycopg.Error, SourceUnavailableError), connect() as connection:
+            connection.execute(
+                "select set_config('application_name', %s, false)", [f"{NAME} {os.getpid()}"]
+            )
+            if _others(connection):
+                return False
+            if is_away:
+                say("the store is back")
+            is_away = False
+            while True:
+                for one in look(connection, everywhere=False):
+                    if one.is_mended or time.monotonic() > told.get(str(one), 0):
+                        told[str(one)] = time.monotonic() + REPEAT_AFTER_S
+                        say(str(one))
+                time.sleep(EVERY_S)
+        if not is_away:
+            say(f"the store cannot be looked at: tried again every {EVERY_S:.0f} s")
+        is_away = True
+        time.sleep(EVERY_S)
 
 
 def start_beside(dsn: str, server_pid: int, log: Path) -> None:

@@ -119,6 +119,8 @@ def health_problems(name: str, service: dict[str, Any], airflow: Airflow) -> Ite
     kind, *words = service["healthcheck"]["test"]
     if kind == "CMD" and words[0] == "airflow":
         yield airflow.command_problem(words[1:])
+    if kind == "CMD" and words[0] == "keepline":
+        yield keepline_command_problem(words[1:])
     for port, path in re.findall(r"http://127\.0\.0\.1:(\d+)(/[^']*)'", " ".join(words)):
         place = listens_on(service).get(port)
         if place is None:
@@ -223,6 +225,7 @@ def test_the_parts_of_airflow_and_both_databases_are_there():
     assert {
         *("store", "operator-db", "airflow-db", "airflow-init", "airflow-apiserver"),
         *("airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"),
+        "watch",
     } <= set(services)
     assert all("healthcheck" in service for service in services.values() if _stays_up(service))
 
@@ -241,7 +244,11 @@ def test_keys_of_the_warehouse_go_only_where_keepline_commands_run():
         )
     }
 
-    assert holders == {"airflow-init", "airflow-scheduler", "demo"}
+    assert holders == {"airflow-init", "airflow-scheduler", "demo", "watch"}
+    # Who only watches the logins gets no key and no reader's password.
+    assert {key for key in services["watch"]["environment"] if key.startswith(PREFIX)} == {
+        *("KEEPLINE_HOME", "KEEPLINE_OPERATOR", "KEEPLINE_STORE_DSN", "KEEPLINE_TIMEZONE")
+    }
 
 
 def test_the_pool_that_the_dags_use_is_made_as_on_one_machine():

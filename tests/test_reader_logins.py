@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -213,6 +215,35 @@ def test_while_a_stage_runs_on_another_server_limits_are_put_back_and_passwords_
         project.rows("select * from watchdog.reader")
 
 
+def test_on_another_server_the_command_puts_limits_back_without_a_stage(settings):
+    project = Project(settings)
+    words = [sys.executable, "-m", "keepline", "watch"]
+    own = {
+        "KEEPLINE_HOME": str(settings.home),
+        "KEEPLINE_STORE_DSN": settings.store_dsn.get_secret_value(),
+    }
+    environment = {**os.environ, **own}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert "looks every 2 s" in process.stdout.readline()
+        assert soon(lambda: watchdogs(project) == [process.pid])
+        assert "keepline watch" not in "".join(doctor._readers(settings))
+
+        with session(project, "bi_reader") as reader:
+            reader.execute("alter role bi_reader set statement_timeout = 0")
+        assert soon(lambda: incidents(project))
+        said = process.stdout.readline()
+
+        # A second one leaves it to the first.
+        second = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        process.terminate()
+
+    assert "the login bi_reader changed its own settings (put right)" in said
+    assert "another process looks already" in second.stdout
+    with store.connect(settings, "bi_reader") as reader:
+        assert reader.execute("show statement_timeout").fetchone() == ("5min",)
+    assert "`keepline watch` does not run" in "".join(doctor._readers(settings))
+
+
 def test_a_login_that_may_not_revoke_gets_from_doctor_what_to_ask_for(plain, postgres, settings):
     Project(settings)  # whoever made the readers before: not this store's login
     Project(plain)
@@ -234,4 +265,4 @@ def test_a_login_that_may_not_revoke_gets_from_doctor_what_to_ask_for(plain, pos
     with psycopg.connect(postgres.dsn("test_plain_store"), autocommit=True) as admin:
         admin.execute(str(told.value).partition("this database: ")[2].encode())
         admin.execute("alter role marketing set statement_timeout = '1min'")
-    assert len(list(doctor._readers(plain))) == 1
+    assert len(list(doctor._readers(plain))) == 2

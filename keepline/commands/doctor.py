@@ -131,6 +131,9 @@ def _readers(settings: Settings) -> Iterator[str]:
                 "nothing watches the readers' logins: keepline stop, and the next command starts both"
             )
         found = watchdog.incidents(connection, INCIDENT_DAYS)
+        is_watched = watchdog.is_watched(connection)
+    if not is_watched:
+        yield "`keepline watch` does not run: logins are put right only while a stage writes"
     yield f"{len(found)} changes by readers of their own logins in {INCIDENT_DAYS} days" + (
         f", the last one {found[0].noticed_at.astimezone(settings.zone):%Y-%m-%d %H:%M:%S}: {found[0]}"
         if found

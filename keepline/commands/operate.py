@@ -1,13 +1,14 @@
-"""The verbs for the person at the machine: run, simulate, airflow, doctor, clean."""
+"""The verbs for the person at the machine: run, simulate, airflow, doctor, watch, stop, clean."""
 
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from keepline import home, lease, store
+from keepline import home, lease, store, watchdog
 from keepline.commands import demo, morning
 from keepline.commands.context import DateOption
 from keepline.commands.verify import verify
@@ -131,6 +132,35 @@ def stop() -> None:
     out.print("stop      the embedded PostgreSQL is stopped")
 
 
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+) -> None:
+    """Put back within ten seconds what readers change for their own logins, until Ctrl-C.
+
+    For a store on your own PostgreSQL (KEEPLINE_STORE_DSN): let a service manager run it. The embedded
+    server has a process of its own for that. It needs neither the keys nor the readers' passwords.
+
+    Example: keepline watch
+    """
+    settings = Settings.load(need_keys=False)
+
+    def say(text: str) -> None:
+        now = datetime.now(settings.zone)
+        out.print(f"watch     {now:%Y-%m-%d %H:%M:%S} {text}", markup=False)
+
+    if once:
+        with store.connect_to_logins(settings) as connection:
+            for one in watchdog.look(connection, everywhere=store.is_embedded(settings)):
+                say(str(one))
+        return
+    if store.is_embedded(settings):
+        say("the embedded server has a process of its own that looks: keepline doctor tells")
+        return
+    say(f"looks every {watchdog.EVERY_S:.0f} s; Ctrl-C ends it")
+    if not watchdog.watch(lambda: store.connect_to_logins(settings), say):
+        say("another process looks already: nothing to do")
+
+
 def doctor() -> None:
     """Check this machine, the settings, the operator and the store; say what to mend.
 
@@ -149,6 +179,7 @@ def register(app: typer.Typer) -> None:
         ("airflow", airflow),
         ("doctor", doctor),
         ("verify", verify),
+        ("watch", watch),
         ("stop", stop),
         ("clean", clean),
     ):
