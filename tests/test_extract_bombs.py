@@ -97,6 +97,22 @@ BOMBS = {
     ),
     "a header of commas": ("csv.gz", packed((b"a,", BELIEVED // 2), (b"\n", 1)), "HEADER_MISMATCH"),
     "quotes alone": ("csv.gz", packed((HEADER, 1), (b'"', BELIEVED), (b"\n", 1)), None),
+    # Python decodes these, as DuckDB's own reader does not know every character of theirs.
+    "one line of CSV in GB18030": (
+        "csv.gz, encoding: gb18030",
+        packed((HEADER, 1), (b"\xb6\xab", BELIEVED // 2)),
+        None,
+    ),
+    "a line of JSON without an end in GBK": (
+        "jsonl.gz, encoding: gbk",
+        packed((b'{"id": [', 1), (b"[1],", 15 * MIB)),
+        "HEADER_MISMATCH",
+    ),
+    "lines of commas in GBK": (
+        "csv.gz, encoding: gbk",
+        packed((HEADER, 1), (b"," * 1_900_000 + b"\n", 30)),
+        None,
+    ),
     "lines of one letter": ("csv.gz", packed((HEADER, 1), (b"x\n", 4 * MIB)), "*"),
     "a text that stands once": (
         "parquet",
@@ -156,8 +172,10 @@ def run_with_little_memory(extraction, room: int = ROOM_MIB) -> dict[str, list[o
 @pytest.mark.parametrize(("kind", "content", "code"), BOMBS.values(), ids=list(BOMBS))
 def test_a_bomb_is_held_within_the_memory_of_the_process(extraction, kind, content, code):
     # Given a good day, and a small file on the next one
+    kind, _, encoding = kind.partition(",")
     form = kind.partition(".")[0]
-    recharges(extraction, f"{{date}}/{{file}}.{kind}", form)
+    told = f"{form}, {encoding}" if encoding else form
+    recharges(extraction, f"{{date}}/{{file}}.{kind}", told)
     names = RECHARGE_HEADER.split(",")
     rows = [recharge(n, BEFORE).split(",") for n in range(3)]
     good = put(extraction.drops, f"{BEFORE}/recharge.{kind}")
