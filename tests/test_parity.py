@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import zlib
@@ -49,6 +50,13 @@ OTHERS = [*ENGINES[1:], pytest.param("spark", marks=ON_SPARK)]
 LAYERS = ("raw", "seeds", "core", "features", "ml", "marts")
 # Model outputs: the same sum added in another order may end in another digit.
 TOLERANCE = 1e-9
+
+# What readers of this operator saw, and what has another name since that was written.
+CONTENT = Path(__file__).with_name("published_content.json")
+VIEWS_RENAMED: dict[str, str] = {}
+COLUMNS_RENAMED: dict[str, str] = {}
+OF_THE_RELEASE = {"release_id", "release_age_days"}
+OF_THE_MODEL = {"mart.churn_risk_daily", "mart.churn_risk_latest"}
 
 Rows = list[tuple[Any, ...]]
 
@@ -221,6 +229,33 @@ def test_what_is_lost_is_made_anew_and_agrees_with_the_source(
     assert "every hop agrees" in capsys.readouterr().out
 
 
+def test_readers_see_what_they_saw(reference: Settings) -> None:
+    """A change of the house alone changes no value; one that is meant writes the file anew.
+
+    WRITE_CONTENT=1 pytest tests/test_parity.py -k what_they_saw
+    """
+    found = published_columns(reference)
+    if os.environ.get("WRITE_CONTENT"):
+        CONTENT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+    before = json.loads(CONTENT.read_text(encoding="utf-8"))
+    expected = {
+        VIEWS_RENAMED.get(view, view): {
+            COLUMNS_RENAMED.get(f"{view}.{name}", name): digest for name, digest in columns.items()
+        }
+        for view, columns in before.items()
+    }
+    assert {view: sorted(columns) for view, columns in found.items()} == {
+        view: sorted(columns) for view, columns in expected.items()
+    }
+    assert {
+        f"{view}.{name}": digest
+        for view, columns in found.items()
+        for name, digest in columns.items()
+        if digest != expected[view][name]
+    } == {}
+
+
 def test_what_is_compared_is_there(reference: Settings) -> None:
     counts = {name: len(rows(reference, name)) for name in tables(reference)}
 
@@ -301,6 +336,33 @@ def same(left: tuple[Any, ...], right: tuple[Any, ...]) -> bool:
         else a == b
         for a, b in zip(left, right, strict=True)
     )
+
+
+def published_columns(settings: Settings) -> dict[str, dict[str, str]]:
+    """Return what each column of the readers' views holds, as rows and a checksum that knows no order.
+
+    Of the views of model outputs it is the names alone: chances differ in their last digits between
+    machines, and with them the tiers.
+    """
+    found: dict[str, dict[str, str]] = {}
+    with store.connect(settings, "bi_reader") as connection:
+        columns = connection.execute(
+            "select table_schema || '.' || table_name, column_name from information_schema.columns"
+            " where table_schema in ('mart', 'star') order by 1, 2"
+        ).fetchall()
+        for view, name in columns:
+            if name in OF_THE_RELEASE or view in OF_THE_MODEL:
+                found.setdefault(view, {})[name] = ""
+                continue
+            row = connection.execute(
+                sql.SQL(
+                    "select count(*) || ' ' || coalesce(sum("
+                    "('x' || left(md5({}::text), 15))::bit(60)::bigint), 0) from {}"
+                ).format(sql.Identifier(name), sql.Identifier(*view.split(".")))
+            ).fetchone()
+            assert row is not None
+            found.setdefault(view, {})[name] = row[0]
+    return found
 
 
 def published(settings: Settings) -> dict[str, tuple[Any, ...]]:
