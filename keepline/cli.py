@@ -101,9 +101,10 @@ def _leave(error: Exception) -> int:
 def _end_with_thread(died: threading.ExceptHookArgs) -> None:
     """End a process that has no memory left for its own threads: nobody would ever wake the others.
 
-    It ends as if it were killed, which nothing is harmed by.
+    It ends as if it were killed, which nothing is harmed by. Where not even an error could be made, the
+    interpreter raises a SystemError.
     """
-    if not issubclass(died.exc_type, MemoryError):
+    if not issubclass(died.exc_type, MemoryError | SystemError):
         threading.__excepthook__(died)
         return
     try:

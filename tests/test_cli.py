@@ -22,7 +22,7 @@ from keepline.commands.demo import Calendar
 from keepline.commands.morning import _check_day
 from keepline.commands.read import write_rows
 from keepline.commands.status import command as command_of
-from keepline.errors import EXIT_CODES, UsageError
+from keepline.errors import EXIT_CODES, OutOfRoomError, UsageError
 from keepline.ops import StageRun, last_stages
 from keepline.window import Window
 
@@ -202,3 +202,23 @@ def test_a_stage_of_a_store_that_was_never_migrated_says_what_comes_first(verb, 
     assert ended.returncode == 64
     assert "run `keepline migrate` first" in ended.stderr
     assert not list(settings.home.glob("*/landing/*"))
+
+
+@pytest.mark.parametrize("error", ["MemoryError", "SystemError('returned NULL')"])
+def test_a_thread_without_memory_ends_the_process_that_waits_for_it(error):
+    code = (
+        "import threading\n"
+        "from keepline import cli\n"
+        "threading.excepthook = cli._end_with_thread\n"
+        "def die():\n"
+        f"    raise {error}\n"
+        "threading.Thread(target=die).start()\n"
+        "threading.Event().wait()\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == OutOfRoomError.exit_code
+    assert "the memory is full" in done.stderr

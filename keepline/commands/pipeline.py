@@ -44,7 +44,9 @@ def extract(
 ) -> int:
     """Extract the window; returns the rows landed."""
     from keepline.extract import IncompleteError, extract_window
+    from keepline.extract.operator import confirm_there
 
+    confirm_there(settings.operator_file)
     demo.point_to(settings)
     with stage(settings, "extract", window) as clock, progress("extract") as update:
         try:

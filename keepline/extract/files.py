@@ -133,7 +133,7 @@ def find_files(
         except BadFileError as error:
             return Finding(error.code, name, error.detail, day)
         except MemoryError:
-            return Finding("TOO_BIG", name, "Looking through it takes all of the memory.", day)
+            return Finding("NO_MEMORY", name, "Looking through it takes all of it.", day)
         except OSError as error:
             raise SourceUnavailableError(
                 f"{folder / name} cannot be read: {error.strerror}"

@@ -293,6 +293,21 @@ class Operator:
         return select_of(_plain(PLACEHOLDER.sub(fill, self.tables[table].sql)))
 
 
+def confirm_there(path: Path) -> None:
+    """Refuse the name of an operator that has no file.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    if path.exists():
+        return
+    known = sorted(other.stem for other in path.parent.glob("*.yml"))
+    way_out = f"KEEPLINE_OPERATOR is one of {', '.join(known)}"
+    if not known:
+        way_out = f"{path.parent} holds none: KEEPLINE_OPERATORS_DIR names the folder that does"
+    raise UsageError(f"no operator file {path}: {way_out}")
+
+
 def load_operator(path: Path, contract: Contract) -> Operator:
     """Read an operator file.
 
@@ -300,14 +315,9 @@ def load_operator(path: Path, contract: Contract) -> Operator:
         UsageError: there is no such file, it is not well formed, or it fills a table that the contract
             does not have.
     """
+    confirm_there(path)
     try:
         document = _Document.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        known = sorted(other.stem for other in path.parent.glob("*.yml"))
-        way_out = f"KEEPLINE_OPERATOR is one of {', '.join(known)}"
-        if not known:
-            way_out = f"{path.parent} holds none: KEEPLINE_OPERATORS_DIR names the folder that does"
-        raise UsageError(f"no operator file {path}: {way_out}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{path.name} is not YAML: {error}") from None
     except ValidationError as error:

@@ -198,10 +198,12 @@ class TableExtract:
         if not halves and self._files:
             # One file is too much: the others land all the same.
             limit = self._settings.compute_memory_limit
-            found = f"It does not fit into {limit}. If it is right, raise KEEPLINE_COMPUTE_MEMORY_LIMIT."
+            found = (
+                f"If it is right, raise KEEPLINE_COMPUTE_MEMORY_LIMIT ({limit} now) and run again."
+            )
             file = delivery.source(delivery.days[0])["file"]
             day = None if delivery.load_date is None else delivery.days[0]
-            self._hold(Finding("TOO_BIG", file, found, day), delivery)
+            self._hold(Finding("NO_MEMORY", file, found, day), delivery)
         elif not halves:
             raise OutOfRoomError(
                 f"the memory is full: the rows of one day of {self._table.name} do not fit into "

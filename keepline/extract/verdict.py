@@ -72,6 +72,7 @@ HOLD_REASONS: dict[str, str] = {
     "BAD_MANIFEST": "the manifest is missing, unreadable or does not describe the file",
     "BAD_PATH": "the file is a link or an archive, or lies outside its folder",
     "TOO_BIG": "the file unpacks to far more than such files hold",
+    "NO_MEMORY": "the file does not fit into the memory that the run has",
     "UNKNOWN_FILE": "a file that the manifest does not list",
     "EMPTY_DAY": "the file holds no record, and no day of this table is without",
     "WRONG_ENCODING": "the file is not in the encoding that was agreed",
