@@ -43,6 +43,17 @@ FORBIDDEN = {
     "SQL in a text": f"{GOOD} from records, query('select 1')",
     "DuckDB's own tables": f"{GOOD} from records, duckdb_settings()",
     "keepline's own tables": f"{GOOD} from records, delivered",
+    "a name of a WITH outside of it": (
+        f"{GOOD} from records, (with duckdb_settings as (select 1 as a) from duckdb_settings) as x,"
+        " duckdb_settings as y"
+    ),
+    "a name of a WITH before it": (
+        f"with y as (select * from duckdb_settings), duckdb_settings as (select 1 as a)"
+        f" {GOOD} from records, y"
+    ),
+    "a WITH that reads what it hides": (
+        f"with duckdb_settings as (select * from duckdb_settings) {GOOD} from records, duckdb_settings"
+    ),
     "a list of tables": "show tables",
     "a description": f"describe {GOOD} from records",
 }

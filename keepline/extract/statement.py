@@ -30,7 +30,7 @@ MAKERS = {"range", "generate_series", "unnest", "repeat", "repeat_row"}
 HIVE = "hive_partitioning"
 # What is skipped as a whole when SQL is walked through as text.
 TOKEN = re.compile(
-    r"(?P<text>[eE]?'(?:[^']|'')*')|(?P<name>\"(?:[^\"]|\"\")*\")|(?P<comment>--[^\n]*|/\*.*?\*/)"
+    r"(?P<text>(?<!\w)[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*')|(?P<name>\"(?:[^\"]|\"\")*\")|(?P<comment>--[^\n]*|/\*.*?\*/)"
     r"|(?P<dollar>\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)|(?P<open>[(\[{])|(?P<close>[)\]}])",
     re.DOTALL,
 )
@@ -103,13 +103,13 @@ class Select:
         Raises:
             SelectError: it reads something else.
         """
-        relations = {name.lower() for part in self._parts for name in _ctes(part)}
-        relations |= {RECORDS} if has_records else set()
+        declared = frozenset({RECORDS} if has_records else ())
+        given = dict(_named_by_with(self._tree, declared))
         known = {name.lower() for name in connections}
         for table in self.tables(connections):
             if table.connection.lower() in known:
                 continue
-            if table.connection or table.schema or table.name.lower() not in relations:
+            if table.connection or table.schema or table.name.lower() not in given[table.at]:
                 where = ".".join(p for p in (table.connection, table.schema, table.name) if p)
                 raise SelectError(
                     f"it reads {where}, which is neither `records` nor a table of a connection;"
@@ -254,12 +254,27 @@ def _walk(tree: object) -> Iterator[dict[str, Any]]:
             waiting.extend(item)
 
 
-def _ctes(part: Mapping[str, Any]) -> Iterator[str]:
-    """The names that a WITH gives."""
-    for entry in (part.get("cte_map") or {}).get("map", ()):
-        yield str(entry["key"])
-    if part.get("type") == "RECURSIVE_CTE_NODE":
-        yield str(part.get("cte_name", ""))
+def _named_by_with(tree: object, given: frozenset[str]) -> Iterator[tuple[int, frozenset[str]]]:
+    """Yield where each table is named, with the names that a WITH around it gives there.
+
+    Outside of its own SELECT such a name would be that of a table of DuckDB's or of keepline's.
+    """
+    if isinstance(tree, list):
+        for item in tree:
+            yield from _named_by_with(item, given)
+    if not isinstance(tree, dict):
+        return
+    if tree.get("type") == "BASE_TABLE" and "table_name" in tree:
+        yield tree["query_location"], given
+    if tree.get("type") == "RECURSIVE_CTE_NODE":
+        given |= {str(tree.get("cte_name", "")).lower()}
+    for entry in (tree.get("cte_map") or {}).get("map", ()):
+        # Each sees those before it, and not itself.
+        yield from _named_by_with(entry["value"], given)
+        given |= {str(entry["key"]).lower()}
+    for key, item in tree.items():
+        if key != "cte_map":
+            yield from _named_by_with(item, given)
 
 
 def _named(function: Mapping[str, Any]) -> set[str]:
