@@ -65,6 +65,8 @@ def main() -> None:
     """Run the command and leave with one of `EXIT_CODES`."""
     # What this process and those that it starts write, nobody else reads.
     os.umask(0o077)
+    # What every library's client of PostgreSQL is sent, whatever the terminal of a person shows.
+    os.environ["PGCLIENTENCODING"] = "UTF8"
     # A library that cannot write its log, as the disk is full, must not fill the screen with frames.
     logging.raiseExceptions = False
     threading.excepthook = _end_with_thread
@@ -76,13 +78,14 @@ def main() -> None:
                 "keepline: stopped; readers keep what they have, and running it again is safe"
             )
         # The parser leaves with 2 when the words make no sense; here 2 means bad data.
-        sys.exit(UsageError.exit_code if leaving.code == PARSER_USAGE_ERROR else leaving.code)
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        room.leave(UsageError.exit_code if code == PARSER_USAGE_ERROR else code)
     except BrokenPipeError:
         # The reader of a pipe (head, less) has seen enough.
         _say_no_more()
         sys.exit(0)
     except Exception as error:  # the last stop
-        sys.exit(_leave(error))
+        room.leave(_leave(error))
 
 
 def _leave(error: Exception) -> int:

@@ -6,11 +6,16 @@ dbt passes on. Here is the one place that knows them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import re
 import shutil
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from keepline import store
 from keepline.errors import KeeplineError, OutOfRoomError, SourceUnavailableError
@@ -31,6 +36,21 @@ DISK_STATE, MEMORY_STATE = "53100", "53200"
 # Less than this is nothing: DuckDB and PostgreSQL write in steps of a quarter megabyte and more.
 NOTHING_LEFT_BYTES = 512 * 1024
 FOLDER = re.compile(r"[\"'](/[^\"']+)[\"']")
+
+
+# Set when an allocation failed somewhere inside of a library, which may have left its threads in a state
+# that the interpreter cannot end in an orderly way.
+memory_ran_out = threading.Event()
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with a code, also after the memory ran out in it."""
+    if memory_ran_out.is_set():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def explained(settings: Settings, error: BaseException) -> OutOfRoomError | None:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import duckdb
 
+from keepline import room
 from keepline.extract import IncompleteError, extract_window
 from keepline.settings import Settings
 from keepline.window import Window
 
 
 def main() -> None:
-    room, first, days = int(sys.argv[1]) << 20, date.fromisoformat(sys.argv[2]), int(sys.argv[3])
+    more, first, days = int(sys.argv[1]) << 20, date.fromisoformat(sys.argv[2]), int(sys.argv[3])
     told = json.load(sys.stdin)
     operator_file = Path(told.pop("operator_file"))
     Settings.operator_file = property(lambda _: operator_file)  # type: ignore[assignment,method-assign]
@@ -28,7 +29,7 @@ def main() -> None:
     with duckdb.connect(config={"threads": 2}) as warm:
         warm.execute("select sum(range) from range(100000)").fetchall()
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + room
+    limit = pages * resource.getpagesize() + more
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     codes = []
     try:
@@ -39,6 +40,7 @@ def main() -> None:
         path.parent.name[-10:] for path in settings.landing_dir.glob("*/*/part-0.parquet")
     )
     print(json.dumps({"codes": codes, "landed": landed}))  # noqa: T201
+    room.leave(0)
 
 
 if __name__ == "__main__":

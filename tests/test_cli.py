@@ -222,3 +222,21 @@ def test_a_thread_without_memory_ends_the_process_that_waits_for_it(error):
 
     assert done.returncode == OutOfRoomError.exit_code
     assert "the memory is full" in done.stderr
+
+
+def test_a_process_whose_memory_ran_out_keeps_its_exit_code():
+    code = (
+        "import atexit, os\n"
+        "from keepline import cli, room\n"
+        # What a library that lost an allocation does while the interpreter ends.
+        "atexit.register(os.abort)\n"
+        "room.memory_ran_out.set()\n"
+        "cli.main()\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, "no-such-verb"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == UsageError.exit_code
+    assert "no-such-verb" in done.stderr

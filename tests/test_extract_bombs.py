@@ -32,6 +32,7 @@ RESERVES_NOTHING = {
     "DUCKDB_JE_MALLOC_CONF": "retain:false,dirty_decay_ms:0,muzzy_decay_ms:0",
 }
 HEADER = f"{RECHARGE_HEADER}\n".encode()
+WIDE_LINE = json.dumps({f"n{n}": 1 for n in range(1_990)})
 # Unpacked bytes that are still believed of a small file.
 BELIEVED = 60 * MIB
 
@@ -92,6 +93,7 @@ BOMBS = {
         packed((LONG_LINE.encode() + b"\n", 30)),
         None,
     ),
+    "many names in each line": ("jsonl.gz", packed((WIDE_LINE.encode() + b"\n", 3_000)), "*"),
     "more than is believed": ("csv.gz", packed((HEADER, 1), (b"\0", 90 * MIB)), "TOO_BIG"),
     "one line of CSV": ("csv.gz", packed((HEADER, 1), (b"x", BELIEVED)), None),
     "a line of commas": ("csv.gz", packed((HEADER, 1), (b",", 1_900_000), (b"\n", 1)), None),

@@ -274,10 +274,13 @@ def memory_told() -> Iterator[None]:
     """
     try:
         yield
-    except (duckdb.Error, OSError, RuntimeError) as error:
-        if room.is_memory(error) and not isinstance(error, duckdb.OutOfMemoryException):
-            raise duckdb.OutOfMemoryException(str(error)) from None
-        raise
+    except (duckdb.Error, OSError, RuntimeError, MemoryError) as error:
+        if not room.is_memory(error):
+            raise
+        room.memory_ran_out.set()
+        if isinstance(error, duckdb.OutOfMemoryException | MemoryError):
+            raise
+        raise duckdb.OutOfMemoryException(str(error)) from None
 
 
 def without_values(error: duckdb.Error, known: str | None = None) -> str:
