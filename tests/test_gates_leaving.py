@@ -296,22 +296,31 @@ def test_a_mart_that_is_empty_without_need_is_found(postgres, tmp_path, name):
     assert failed(results, ("coverage", "rows_expected"))
 
 
+BY_MONTH = (MOVEMENT, "marts.mart_rfm_month", "marts.mart_pareto_month")
+
+
 @pytest.mark.parametrize(
     ("sql", "column"),
     [
         ("delete from marts.mart_rfm_month where month_start = '2026-05-01'", "rfm_off_closing"),
         ("delete from marts.mart_pareto_month where month_start = '2026-06-01'", "no_pareto"),
         (
+            "".join(f"delete from {mart} where month_start = '2026-06-01';" for mart in BY_MONTH),
+            "no_movement",
+        ),
+        (f"delete from {MOVEMENT} where month_start = '2026-05-01'", "no_movement"),
+        (
             f"insert into {MOVEMENT} by name select * replace (date '2026-03-01' as month_start)"
             f" from {MOVEMENT} where month_start = '2026-05-01'",
             "no_movement",
         ),
     ],
-    ids=["rfm", "pareto", "movement"],
+    ids=["rfm", "pareto", "newest", "first", "movement"],
 )
-def test_a_month_that_was_never_written_is_found(postgres, tmp_path, sql, column):
-    postgres.ensure_database(f"test_month_{column}")
-    dsn = postgres.dsn(f"test_month_{column}")
+def test_a_month_that_was_never_written_is_found(postgres, tmp_path, request, sql, column):
+    name = f"test_month_{request.node.callspec.id}"
+    postgres.ensure_database(name)
+    dsn = postgres.dsn(name)
     world = World(Settings(home=tmp_path, store_dsn=dsn, **SECRETS))
     world.project.run(sql)
 
