@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from psycopg.rows import TupleRow
+from psycopg.sql import SQL, Identifier
 
 from keepline.errors import UsageError
 
@@ -282,10 +283,16 @@ def register(connection: Connection, settings: Settings) -> None:
         " where operator is null and timezone is null",
         meaning,
     )
+    given = fingerprints(settings)
+    # A key that is given only now is that of this store from here on.
+    for name in KEYS:
+        connection.execute(
+            SQL("update ops.home set {0} = %s where {0} = ''").format(Identifier(name)),
+            [given[name]],
+        )
     if connection.execute("select one from ops.home where home_id is not null").fetchone():
         _note_store(settings)
         return
-    given = fingerprints(settings)
     _confirm_landing(settings, given["pseudonym_key"])
     connection.execute(
         "insert into ops.home (home_id, pseudonym_key, vault_key, key_version, operator, timezone)"

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import secrets
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -37,8 +38,12 @@ SECRET_NAMES = (
     "bi_reader_password",
     "marketing_password",
 )
-# PostgreSQL's client follows these wherever a connection string says, so that it could end elsewhere.
-REDIRECTING = ("PGSERVICE", "PGHOSTADDR")
+# PostgreSQL's client follows these wherever a connection string says, so that it could end elsewhere, in a
+# session that cannot write, or nowhere.
+REDIRECTING = (
+    *("PGSERVICE", "PGHOSTADDR", "PGOPTIONS", "PGLOADBALANCEHOSTS"),
+    *("PGREQUIREAUTH", "PGCHANNELBINDING", "PGDATESTYLE"),
+)
 # As DuckDB writes it.
 MEMORY = r"^\d+(\.\d+)? ?([KMGTkmgt][iI]?[bB]|%)$"
 KEY = re.compile("[0-9a-fA-F]{64}")
@@ -164,8 +169,9 @@ class Settings(BaseSettings):
         redirecting = [name for name in REDIRECTING if os.environ.get(name)]
         if redirecting:
             raise UsageError(
-                f"{' and '.join(redirecting)} would lead every connection to another server than the "
-                f"settings name: unset {' '.join(redirecting)}, and put the address into KEEPLINE_STORE_DSN"
+                f"{' and '.join(redirecting)} would lead every connection to another server or session than "
+                f"the settings name, or to none: unset {' '.join(redirecting)}, and put what you need into "
+                "KEEPLINE_STORE_DSN"
             )
         given = os.environ.get(PREFIX + "HOME") or HOME
         if given is None:
@@ -267,6 +273,14 @@ class Settings(BaseSettings):
 
 
 def _make_missing_secrets(folder: Path, own: Path, *, need_keys: bool) -> None:
+    for name in SECRET_NAMES:
+        path = own / (PREFIX + name).lower()
+        with suppress(OSError):
+            if path.is_file() and not path.read_text().strip():
+                raise UsageError(
+                    f"{path} is empty, as after a full disk: put the file back from the home's backup. If it "
+                    "was never filled, remove it, and it is made"
+                )
     missing = [name for name in SECRET_NAMES if not _is_given(own, name)]
     kept = [*home.KEYS, "store_password"] if home.has_server(folder) else home.KEYS
     lost = [name for name in missing if name in kept] if home.is_begun(folder) else []

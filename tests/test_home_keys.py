@@ -94,6 +94,30 @@ def test_another_key_is_refused_by_the_store_before_anything_is_written(begun, n
     assert everything(begun) == before
 
 
+@pytest.mark.parametrize("name", KEYS)
+def test_an_empty_key_file_is_a_lost_key(begun, name):
+    key_file(begun, name).write_text("")
+    before = everything(begun)
+
+    ended = keepline("extract", "--date", "2026-06-30")
+
+    assert ended.returncode == 64
+    assert f"secrets/keepline_{name} is empty" in " ".join(ended.stderr.split())
+    assert everything(begun) == before
+
+
+def test_the_first_key_that_a_store_is_used_with_is_its_own(settings):
+    without = settings.model_copy(update={"pseudonym_key": type(settings.vault_key)("")})
+    with lease.hold(without, "migrate"):
+        pass
+    with lease.hold(settings, "migrate"):
+        pass
+    other = settings.model_copy(update={"pseudonym_key": type(settings.vault_key)(OTHER)})
+
+    with pytest.raises(UsageError, match="KEEPLINE_PSEUDONYM_KEY is another key"):
+        store.connect(other)
+
+
 def test_a_store_that_has_not_heard_of_keys_believes_what_landed(begun):
     with store.connect(begun) as connection:
         connection.execute("create table ops.stage_run (one integer)")

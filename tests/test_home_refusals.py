@@ -70,6 +70,11 @@ def in_store(settings: Settings) -> dict[str, str]:
         ("KEEPLINE_VAULT_KEY", "zz" * 32),
         ("PGSERVICE", "elsewhere"),
         ("PGHOSTADDR", "192.0.2.1"),
+        ("PGOPTIONS", "-c default_transaction_read_only=on"),
+        ("PGLOADBALANCEHOSTS", "always"),
+        ("PGREQUIREAUTH", "gss"),
+        ("PGDATESTYLE", "German"),
+        ("PGCHANNELBINDING", "require"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_at_the_start(folder, variable, value):
