@@ -332,6 +332,11 @@ def _sessions(connection: Connection) -> list[Incident]:
             and clock_timestamp() - a.state_change
                 > (r.settings ->> 'idle_in_transaction_session_timeout')::interval
                 + make_interval(secs => %(grace)s)
+            -- Short queries one after the other would hold what a migration changes for ever.
+            or clock_timestamp() - a.xact_start
+                > (r.settings ->> 'statement_timeout')::interval
+                + (r.settings ->> 'idle_in_transaction_session_timeout')::interval
+                + make_interval(secs => %(grace)s)
         order by 1
         """,
         {"grace": GRACE_S},

@@ -141,7 +141,11 @@ def test_a_session_that_switched_its_limit_off_is_ended(embedded):
     with store.connect_to_logins(embedded.settings) as logins, logins.transaction():
         watchdog.apply(logins, "bi_reader", short)
         watchdog.remember(logins, "bi_reader", short, None)
-    with session(embedded, "bi_reader") as idle, session(embedded, "bi_reader") as busy:
+    with (
+        session(embedded, "bi_reader") as idle,
+        session(embedded, "bi_reader") as busy,
+        session(embedded, "bi_reader") as lasting,
+    ):
         for reader in (idle, busy):
             reader.execute("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0")
         idle.execute("begin")
@@ -151,11 +155,20 @@ def test_a_session_that_switched_its_limit_off_is_ended(embedded):
         assert time.monotonic() - began < 2 + WITHIN_S
         with pytest.raises(psycopg.errors.AdminShutdown):
             idle.execute("select 1")
+        # One that is neither busy nor idle for long holds its locks no longer than both limits allow.
+        lasting.execute("begin")
+        began = time.monotonic()
+        while time.monotonic() - began < 4 * WITHIN_S:
+            try:
+                lasting.execute("select pg_sleep(.2)")
+            except psycopg.errors.AdminShutdown:
+                break
+        assert lasting.closed
     embedded.migrate()
 
     assert [one for one in incidents(embedded) if "bi_reader" in one] == [
         "the login bi_reader had a session that went on beyond its time limit (put right)"
-    ] * 2
+    ] * 3
 
 
 def watchdogs(project: Project) -> list[int]:
