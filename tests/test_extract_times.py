@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import date, timedelta
 
@@ -184,7 +185,8 @@ ODD = (
     "select date '10000-01-01' as a, date '0044-03-15 BC' as b, timestamptz '294276-01-01 00:00:00Z' as c,"
     " 'infinity'::timestamp as d, '24:00:00'::time as e, 'NaN'::numeric as f, 'infinity'::numeric as g,"
     " interval '170000000 years' as h, array[date '10000-01-01'] as i, null::date as j,"
-    " (repeat('[', 3000) || repeat(']', 3000))::jsonb as k, date '2026-06-30' as l"
+    " (repeat('[', 3000) || repeat(']', 3000))::jsonb as k, date '2026-06-30' as l,"
+    " 1e131000::numeric as m, 'NaN'::float8 as n, array['-Infinity'::float8] as o"
 )
 
 
@@ -206,6 +208,13 @@ def test_a_query_shows_values_that_python_cannot_hold(settings, capsys, form):
         "2026-06-30",
     ):
         assert text in said
+    if form == "json":
+
+        def refuse(word: str) -> None:
+            pytest.fail(f"{word} is no JSON")
+
+        (row,) = json.loads(said, parse_constant=refuse)
+        assert (row["n"], row["o"]) == ("NaN", ["-Infinity"])
 
 
 def test_a_query_of_the_command_ends_well_over_such_values(settings, capsys, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import sys
 from datetime import date, datetime
@@ -24,6 +25,8 @@ from keepline.errors import SourceUnavailableError, UsageError
 from keepline.progress import harmless, out
 from keepline.settings import Settings
 
+# Digits of an integer in JSON; what has more comes as a text.
+LONGEST_INTEGER = 300
 FORMATS = ("table", "csv", "json")
 # A spreadsheet runs a cell that begins with one of these, plain or as wide as a Chinese character; and a
 # cell begins wherever a separator or a quote of some country's lets one begin.
@@ -103,7 +106,7 @@ def write_rows(names: list[str], rows: list[tuple[Any, ...]], format_: str) -> N
             returns = any(isinstance(value, str) and "\r" in value for value in row)
             (quoting if returns else plain).writerow([_cell(value) for value in row])
     elif format_ == "json":
-        records = [dict(zip(names, row, strict=True)) for row in rows]
+        records = [dict(zip(names, map(_finite, row), strict=True)) for row in rows]
         text = json.dumps(records, default=_plain, ensure_ascii=False, indent=2)
         # JSON escapes one of the two sets of control characters by itself.
         sys.stdout.write(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
@@ -158,9 +161,20 @@ def _cell(value: object) -> object:
     return harmless(disarmed) if sys.stdout.isatty() else disarmed
 
 
+def _finite(value: object) -> object:
+    """JSON has no word for what is no number: it comes as the text that PostgreSQL writes."""
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         if not value.is_finite():
+            return str(value)
+        if value.adjusted() > LONGEST_INTEGER:  # which Python would not write
             return str(value)
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, date | datetime):
