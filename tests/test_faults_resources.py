@@ -106,6 +106,18 @@ DAMAGES: dict[str, Callable[[bytearray], bytearray]] = {
 }
 
 
+def test_a_damaged_file_is_known_in_a_folder_with_a_blank(settings, tmp_path):
+    there = settings.model_copy(update={"home": tmp_path / "a home"})
+    path = there.compute_path
+    path.parent.mkdir(parents=True)
+    with duckdb.connect(str(path)) as made:
+        made.execute("create table t as from range(1000000)")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    with pytest.raises(ComputeDamagedError):
+        DuckDBCompute(there).execute("select sum(range) from t")
+
+
 @pytest.mark.case(85)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_compute_file_is_named_with_the_way_out_and_nothing_is_lost(

@@ -41,7 +41,7 @@ LOGS = ("wal", "wal.checkpoint", "wal.recovery")
 # What DuckDB says of a file, or of its log, that is not what it wrote.
 DAMAGED = re.compile(
     r"corrupt database file|corrupt wal file|not a valid duckdb|replaying wal|serialization error"
-    r"|could not read enough bytes from file \S*\.duckdb",
+    r"|could not read enough bytes from file .*\.duckdb",
     re.IGNORECASE,
 )
 
