@@ -18,7 +18,9 @@ from keepline import home, store
 from keepline.commands import doctor
 from keepline.embedded import NOTE, UNPRIVILEGED_USER, EmbeddedPostgres
 from keepline.errors import KeeplineError
+from keepline.report import page
 from keepline.settings import Settings
+from models_ml.churn import immutable
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can try as somebody else")
 # A user whom the machine has not heard of.
@@ -156,3 +158,11 @@ def test_doctor_says_which_key_is_lost(tmp_path):
     settings = Settings(home=tmp_path, **{**SECRETS, "vault_key": ""})
 
     assert asked("secrets", settings).startswith("MEND KEEPLINE_VAULT_KEY is lost. Put that one")
+
+
+def test_no_file_of_the_home_is_open_by_itself(tmp_path):
+    # Whoever copies a part of the home would open it.
+    page._write(tmp_path / "reports" / "page.html", "")
+    immutable.write_atomically(tmp_path / "models" / "sums", b"")
+
+    assert [p for p in tmp_path.rglob("*") if p.is_file() and p.stat().st_mode & 0o077] == []

@@ -150,7 +150,6 @@ def _write(path: Path, text: str) -> None:
         "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
     ) as draft:
         draft.write(text)
-    Path(draft.name).chmod(0o644)
     Path(draft.name).replace(path)
 
 

@@ -60,7 +60,6 @@ def put_in_place(draft: Path, path: Path) -> None:
     """
     with draft.open("rb") as file:
         os.fsync(file.fileno())
-    draft.chmod(0o644)
     reach("immutable.drafted")
     path.parent.mkdir(parents=True, exist_ok=True)
     draft.replace(path)

@@ -73,7 +73,6 @@ def save_model_set(models: ModelSet, models_dir: Path) -> Path:
     half_done = Path(tempfile.mkdtemp(prefix=f".{version}.", dir=models_dir))
     for name, content in (files | {SUMS: sums.encode()}).items():
         write_atomically(half_done / name, content)
-    half_done.chmod(0o755)
     half_done.rename(folder)
     return folder
 
