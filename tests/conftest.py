@@ -14,6 +14,7 @@ import pytest
 from engines import ENGINES, Engine, engine_of
 from scoreboard import CASE, TALLY, Scoreboard
 
+from keepline import room
 from keepline.embedded import EmbeddedPostgres
 from keepline.settings import Settings
 
@@ -124,11 +125,13 @@ def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_umask() -> Iterator[None]:
-    """Give the next test the umask of this one: the command closes it for its whole process."""
+def _own_process() -> Iterator[None]:
+    """Give the next test what the command changes for its whole process: umask, encoding, its way to end."""
     before = os.umask(0o022)
     yield
     os.umask(before)
+    os.environ.pop("PGCLIENTENCODING", None)
+    room.memory_ran_out.clear()
 
 
 @pytest.fixture(scope="session")
