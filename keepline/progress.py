@@ -16,8 +16,8 @@ Update = Callable[[str, int, int], None]
 """Call it with (what, done, total) after each step."""
 
 # What a terminal obeys instead of showing it: control characters of both sets (an escape sequence begins with
-# one), and those that turn the direction of what follows.
-OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# one), and those that turn the direction of what follows or begin a line.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def harmless(text: str) -> str:

@@ -5,6 +5,7 @@ Everything is told by words and position; colour only repeats it, and a pipe get
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -318,7 +319,7 @@ def _connect(settings: Settings) -> list[RenderableType]:
         lines.append(f'psql      PGPASSWORD=$KEEPLINE_BI_READER_PASSWORD psql "{url}"')
     else:
         lines.append(f"password  in the file {file}")
-        lines.append(f'psql      PGPASSWORD=$(cat {file}) psql "{url}"')
+        lines.append(f'psql      PGPASSWORD=$(cat {shlex.quote(str(file))}) psql "{url}"')
     lines.append("tables    mart.* (risk, value, movement) and star.* (dimensions and facts)")
     return [_whole(line) for line in lines]
 

@@ -260,6 +260,19 @@ def test_a_code_that_many_rows_hold_is_named_so_that_people_can_map_it(
     assert (f"status_code: {status} ({rows} rows)" in said) == is_told
 
 
+@pytest.mark.parametrize(("names", "is_told"), [(20, True), (21, False)])
+def test_a_column_of_many_values_holds_no_codes_and_none_is_named(extraction, names, is_told):
+    # Given family names where a code should be, each of many rows
+    extraction.operator_file.write_text(CODES)
+    words = [f"garcia{chr(97 + n)}" for n in range(names)]
+    lines = [f"S{n},{words[n % names]},{DAY} 09:00:00" for n in range(12 * names)]
+    put(extraction.drops, f"{DAY}/sub.csv", "id,status,changed", *lines)
+
+    said = told(extraction)
+
+    assert ("garcia" in said) == is_told
+
+
 def test_a_code_of_several_deliveries_is_told_once(extraction, monkeypatch):
     # As if each day were as much as is read at once.
     monkeypatch.setattr(records, "BATCH_BYTES", 1)

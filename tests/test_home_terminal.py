@@ -19,10 +19,11 @@ from keepline import store
 from keepline.commands.read import write_rows
 from keepline.progress import SafeConsole, harmless
 
-# Clears the screen; names the window; the same in one character; writes backwards from here.
-ATTACKS = ("\x1b[2J", "\x1b]0;owned\x07", "\x9b2J", "\u202e")
+# Clears the screen; names the window; the same in one character; writes backwards from here;
+# begins a line.
+ATTACKS = ("\x1b[2J", "\x1b]0;owned\x07", "\x9b2J", "\u202e", "\u2028")
 # Where a cell can begin for a spreadsheet: a separator or a quote, blanks after it, what it would run.
-WIDE = "\uff1d\uff0b\uff0d\uff20"
+WIDE = "\uff1d\uff0b\uff0d\uff20\u2212\ufe62\ufe63\ufe66"
 BEGINS = re.compile(rf"""(?:^|[,;|\t\r\n"])[ \t\r\n]*(?=[=+\-@{WIDE}])""")
 
 

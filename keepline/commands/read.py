@@ -31,7 +31,7 @@ FORMATS = ("table", "csv", "json")
 # A spreadsheet runs a cell that begins with one of these, plain or as wide as a Chinese character; and a
 # cell begins wherever a separator or a quote of some country's lets one begin.
 FORMULA = re.compile(
-    r"""((?:^|[,;|\t\r\n"'])[\s\x00-\x20\ufeff\u200b]*)(?=[=+@\-\uff1d\uff0b\uff20\uff0d])"""
+    r"""((?:^|[,;|\t\r\n"'])[\s\x00-\x20\ufeff\u200b]*)(?=[=+@\-\uff1d\uff0b\uff20\uff0d\u2212\ufe62\ufe63\ufe66])"""
 )
 # These begin a cell that some of them run as well.
 STARTS = ("\t", "\r")

@@ -15,6 +15,8 @@ from keepline.extract.session import Session, literal, quoted
 BATCH_ROWS = 122_880
 # Rows of one delivery that hold the same code: a slip of one row is no code.
 FREQUENT_ROWS, SHOWN_CODES, LONGEST_CODE = 10, 5, 32
+# More values than this that the contract does not know are no codes: names, in a column that is not theirs.
+MOST_CODES = 20
 # A word in small or in capital letters, with few digits: neither "Smith" nor "Li Lei" nor 13900001001.
 CODE_SHAPE = r"[a-z][a-z_-]*\d{0,3}|[A-Z][A-Z_-]*\d{0,3}"
 # Rows that are sorted or grouped at once, unless a single day has more.
@@ -97,13 +99,19 @@ def frequent_codes(session: Session, looked: str, rules: Rules) -> dict[str, dic
     """Return codes that the contract does not know and many rows hold, by column, with their rows.
 
     People must map them, and so they are named: only values of a list of codes, and none that could be a
-    number, a name or an address.
+    number, a name or an address. A single word may be a name: in a column that holds many values, which a
+    shifted line or a wrong SELECT fills, nothing is named.
     """
     found: dict[str, dict[str, int]] = {}
     for number, reason in enumerate(rules.reasons, start=1):
         if reason.code != "UNKNOWN_CODE":
             continue
         value = quoted(reason.column)
+        ((values,),) = session.rows(
+            f"select count(distinct {value}) from {looked} where {REASON} = {number}"
+        )
+        if values > MOST_CODES:
+            continue
         rows = session.rows(
             f"select cast({value} as varchar), count(*) from {looked} where {REASON} = {number}"
             f" and regexp_full_match(cast({value} as varchar), {literal(CODE_SHAPE)})"
